@@ -1,0 +1,150 @@
+"""Configuration of plug-ins as JSON values, and back."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any, Self
+
+from miscnn.exceptions import ConfigurationError
+
+_PACKAGE = "miscnn"
+
+
+class Configurable:
+    """A part that can tell how it was made, and be made again from that.
+
+    The constructor of a subclass stores each argument unchanged under the argument's own
+    name; :meth:`get_config` then needs no code of its own. Two parts of one class with equal
+    configurations and states are equal.
+    """
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON values."""
+        names = _argument_names(type(self))
+        return {name: to_json(getattr(self, name)) for name in names}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make the part again from what :meth:`get_config` returned."""
+        unknown = sorted(set(config) - set(_argument_names(cls)))
+        if unknown:
+            raise ConfigurationError(
+                f"{cls.__name__} does not know the argument(s) {', '.join(unknown)}; "
+                f"it takes {', '.join(_argument_names(cls)) or 'none'}"
+            )
+        return cls(**{name: from_json(value) for name, value in config.items()})
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what was learned from data, as JSON values; empty if nothing is learned."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`get_state` returned."""
+        if state:
+            raise ConfigurationError(
+                f"{type(self).__name__} has no learned state, but was handed {sorted(state)}"
+            )
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        assert isinstance(other, Configurable)
+        return self.get_config() == other.get_config() and self.get_state() == other.get_state()
+
+    __hash__ = None  # type: ignore[assignment]  # equality is by value and values may change
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={getattr(self, k)!r}" for k in _argument_names(type(self)))
+        return f"{type(self).__name__}({arguments})"
+
+
+def _argument_names(cls: type) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(cls).parameters.values()
+    return [p.name for p in parameters if p.kind in kinds]
+
+
+def to_json(value: Any) -> Any:
+    """Turn a value into what JSON can hold: NumPy scalars, arrays and tuples become plain."""
+    if isinstance(value, Configurable):
+        return serialize(value)
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars
+        return to_json(value.tolist())
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ConfigurationError(
+        f"{value!r} of type {type(value).__name__} cannot be written as JSON; "
+        "use numbers, strings, lists, dictionaries or plug-ins with get_config()"
+    )
+
+
+def from_json(value: Any) -> Any:
+    """Undo :func:`to_json` as far as JSON keeps it: lists become tuples, parts are made."""
+    if isinstance(value, Mapping):
+        if set(value) >= {"class", "config"}:
+            return deserialize(value)
+        return {key: from_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(from_json(item) for item in value)
+    return value
+
+
+def serialize(part: Configurable) -> dict[str, Any]:
+    """Describe a part completely: its class, its arguments, what it has learned."""
+    cls = type(part)
+    document: dict[str, Any] = {
+        "class": f"{cls.__module__}:{cls.__qualname__}",
+        "config": part.get_config(),
+    }
+    state = part.get_state()
+    if state:
+        document["state"] = to_json(state)
+    return document
+
+
+def deserialize(
+    document: Mapping[str, Any], custom_objects: Mapping[str, type] | None = None
+) -> Any:
+    """Make a part from what :func:`serialize` returned.
+
+    Only classes of miscnn itself are imported by name. A class of the user's is taken from
+    ``custom_objects`` (class name to class), so that a document from a stranger cannot make
+    code run.
+
+    Raises
+    ------
+    ConfigurationError
+        If the class is unknown.
+    """
+    name = str(document["class"])
+    module_name, _, class_name = name.partition(":")
+    custom = dict(custom_objects or {})
+    cls: Any = custom.get(name, custom.get(class_name))
+    if cls is None:
+        cls = _library_class(name, module_name, class_name)
+    part = cls.from_config(document["config"])
+    if document.get("state"):
+        part.set_state(document["state"])
+    return part
+
+
+def _library_class(name: str, module_name: str, class_name: str) -> type[Configurable]:
+    own = module_name == _PACKAGE or module_name.startswith(_PACKAGE + ".")
+    found: Any = None
+    if own and class_name.isidentifier():
+        try:
+            found = getattr(importlib.import_module(module_name), class_name, None)
+        except ModuleNotFoundError:
+            found = None
+    if not (inspect.isclass(found) and issubclass(found, Configurable)):
+        raise ConfigurationError(
+            f"the class {name!r} is not part of miscnn; hand it in: "
+            f"custom_objects={{{class_name!r}: {class_name}}}"
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Reading subjects with their geometry, and writing predictions back onto it."""

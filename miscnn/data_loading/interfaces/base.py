@@ -1,0 +1,119 @@
+"""What every data interface does."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn._configurable import Configurable
+from miscnn.data_loading.geometry import Geometry
+from miscnn.data_loading.sample import Sample
+from miscnn.exceptions import ConfigurationError
+
+
+class DataInterface(Configurable, ABC):
+    """Reads and writes the subjects of one file format.
+
+    A subclass implements :meth:`initialize`, :meth:`load_image`, :meth:`load_segmentation`,
+    :meth:`load_prediction` and :meth:`save_prediction`; the rest has defaults that can be
+    replaced by something faster.
+
+    Parameters
+    ----------
+    channels : int
+        Number of image channels.
+    classes : int
+        Number of segmentation classes, background included.
+    three_dim : bool
+        Whether the subjects are volumes (or 2D images).
+    """
+
+    def __init__(self, channels: int = 1, classes: int = 2, three_dim: bool = True) -> None:
+        if channels < 1 or classes < 1:
+            raise ConfigurationError(
+                f"channels and classes must be at least 1, got {channels} and {classes}"
+            )
+        self.channels = channels
+        self.classes = classes
+        self.three_dim = three_dim
+
+    @abstractmethod
+    def initialize(self, input_path: str | Path) -> list[str]:
+        """Look at the data set and return the indices of its subjects, sorted.
+
+        Raises
+        ------
+        MissingFileError
+            If the folder does not exist.
+        """
+
+    @abstractmethod
+    def load_image(self, index: str) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Read one image.
+
+        Returns
+        -------
+        image : ndarray
+            ``(x, y, z[, c])`` or ``(x, y[, c])`` in the file's voxel order and in the file's
+            own type where that is exact (integers stay integers).
+        details : dict
+            With ``"affine"`` (n + 1, n + 1) or ``"spacing"`` in mm, and whatever
+            :meth:`save_prediction` needs to write onto the same grid.
+        """
+
+    @abstractmethod
+    def load_segmentation(self, index: str) -> NDArray[Any]:
+        """Read one segmentation: integer labels on the image's grid."""
+
+    @abstractmethod
+    def load_prediction(self, index: str, output_path: str | Path) -> NDArray[Any]:
+        """Read back what :meth:`save_prediction` wrote."""
+
+    @abstractmethod
+    def save_prediction(self, sample: Sample, output_path: str | Path) -> Path | None:
+        """Write ``sample.prediction`` onto the grid of the input; return the file."""
+
+    def has_segmentation(self, index: str) -> bool:
+        """Tell whether there is a segmentation, without reading it if possible."""
+        try:
+            self.load_segmentation(index)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def load_geometry(self, index: str) -> Geometry:
+        """Return the image's grid; formats with headers read nothing else."""
+        image, details = self.load_image(index)
+        return geometry_from_details(image.shape[: 3 if self.three_dim else 2], details)
+
+    def load_segmentation_geometry(self, index: str) -> Geometry | None:
+        """Return the segmentation's grid where the format knows one of its own."""
+        return None
+
+    def source_files(self, index: str) -> list[Path]:
+        """Return the files a subject is read from; prepared data are renewed when they change."""
+        return []
+
+    @staticmethod
+    def check_file_termination(termination: str) -> bool:
+        """Tell whether files with this ending are read by this interface."""
+        return False
+
+
+def geometry_from_details(shape: Sequence[int], details: dict[str, Any]) -> Geometry:
+    """Make the geometry from an interface's details: the affine, else the spacing, else 1 mm."""
+    if details.get("affine") is not None:
+        affine = np.asarray(details["affine"], dtype=np.float64)
+        n = len(shape)
+        if affine.shape == (4, 4) and n == 2:  # one slice of a volume: its own plane
+            spacing = np.linalg.norm(affine[:3, :3], axis=0)[:2]
+            return Geometry.from_spacing(shape, tuple(spacing))
+        return Geometry(shape, affine)
+    if details.get("spacing") is not None:
+        return Geometry.from_spacing(shape, [float(s) for s in details["spacing"]][: len(shape)])
+    return Geometry(shape)

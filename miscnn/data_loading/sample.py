@@ -1,0 +1,204 @@
+"""One subject."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from miscnn.data_loading.geometry import Geometry
+from miscnn.exceptions import GridMismatchError, LabelError, SampleError
+
+
+class Sample:
+    """One subject: image, segmentation, prediction and where they lie.
+
+    Parameters
+    ----------
+    index : str
+        Name of the subject.
+    image : ndarray
+        Shape ``(x, y, z, c)`` or ``(x, y, c)``. Without a channel axis, one is added if
+        ``channels`` is 1 and ``geometry`` (or ``three_dim``) says that it is missing.
+    channels, classes : int
+        Number of image channels and of segmentation classes (background included).
+    geometry : Geometry, optional
+        Grid of the image. Default: voxels of 1 mm along the array's axes.
+    details : mapping, optional
+        What the interface knows besides: header, files, acquisition values.
+    three_dim : bool, optional
+        Number of spatial axes where no geometry says it. Default: three.
+
+    Attributes
+    ----------
+    image, segmentation, prediction : ndarray or None
+        ``(…, c)``; ``(…, 1)`` unsigned integer; label map without channel axis or
+        probabilities ``(…, classes)``.
+    extended : dict
+        Where a subfunction leaves what its way back needs (JSON values or arrays); each
+        subfunction has a dictionary of its own.
+
+    Notes
+    -----
+    ``img_data``, ``seg_data`` and ``pred_data`` are the names these had in MIScnn 1.x.
+    """
+
+    def __init__(
+        self,
+        index: str,
+        image: NDArray[Any],
+        channels: int = 1,
+        classes: int = 2,
+        geometry: Geometry | None = None,
+        details: Mapping[str, Any] | None = None,
+        three_dim: bool | None = None,
+    ) -> None:
+        self.index = index
+        self.channels = channels
+        self.classes = classes
+        self.details: dict[str, Any] = dict(details or {})
+        self.extended: dict[str, Any] = {}
+        flat = geometry.ndim == 2 if geometry is not None else three_dim is False
+        ndim = 2 if flat else 3
+        self.image = self._with_channels(np.asarray(image), ndim)
+        self.geometry = geometry or Geometry(self.image.shape[:-1])
+        if self.image.shape[:-1] != self.geometry.shape:
+            raise GridMismatchError(
+                index,
+                f"the image has shape {self.image.shape[:-1]}, its geometry {self.geometry.shape}",
+            )
+        self.segmentation: NDArray[Any] | None = None
+        self.prediction: NDArray[Any] | None = None
+
+    def _with_channels(self, image: NDArray[Any], ndim: int) -> NDArray[Any]:
+        if image.ndim == ndim and self.channels == 1:
+            image = image[..., np.newaxis]
+        if image.ndim != ndim + 1 or image.shape[-1] != self.channels:
+            raise SampleError(
+                self.index,
+                f"an image with {self.channels} channel(s) and {ndim} spatial axes has "
+                f"{ndim + 1} axes, the last of length {self.channels}; got shape {image.shape}. "
+                "Set channels and three_dim of the data interface to what the files hold",
+            )
+        return image
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the image, channels included."""
+        return self.image.shape
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Shape of the image without its channel axis."""
+        return self.image.shape[:-1]
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size per axis in mm."""
+        return self.geometry.spacing
+
+    def add_segmentation(self, segmentation: ArrayLike) -> None:
+        """Set the segmentation: integer labels ``0 … classes - 1``, shape as the image.
+
+        Floating point labels are taken if every value is a whole number.
+
+        Raises
+        ------
+        GridMismatchError
+            If the shape is another one than the image's.
+        LabelError
+            If a value is no label.
+        """
+        array = np.asarray(segmentation)
+        if array.ndim == self.image.ndim and array.shape[-1] == 1:
+            array = array[..., 0]
+        if array.shape != self.spatial_shape:
+            raise GridMismatchError(
+                self.index,
+                f"the segmentation has shape {array.shape}, the image {self.spatial_shape}; "
+                "both must lie on one grid",
+            )
+        self.segmentation = as_labels(array, self.classes, self.index)[..., np.newaxis]
+
+    def add_prediction(self, prediction: ArrayLike, activation_output: bool = False) -> None:
+        """Set the prediction: a label map, or probabilities if ``activation_output``."""
+        array = np.asarray(prediction)
+        if not activation_output and array.ndim == self.image.ndim and array.shape[-1] == 1:
+            array = array[..., 0]
+        self.prediction = array
+
+    def add_details(self, details: Mapping[str, Any]) -> None:
+        """Add to :attr:`details`."""
+        self.details.update(details)
+
+    def get_extended_data(self) -> dict[str, Any]:
+        """Return :attr:`extended` (name of MIScnn 1.x)."""
+        return self.extended
+
+    def copy(self) -> Sample:
+        """Return a sample of its own that shares the arrays (replace them, never write to them)."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.details = dict(self.details)
+        other.extended = dict(self.extended)
+        return other
+
+    @property
+    def img_data(self) -> NDArray[Any]:
+        """The image (name of MIScnn 1.x)."""
+        return self.image
+
+    @img_data.setter
+    def img_data(self, value: NDArray[Any]) -> None:
+        self.image = value
+
+    @property
+    def seg_data(self) -> NDArray[Any] | None:
+        """The segmentation (name of MIScnn 1.x)."""
+        return self.segmentation
+
+    @seg_data.setter
+    def seg_data(self, value: NDArray[Any] | None) -> None:
+        self.segmentation = value
+
+    @property
+    def pred_data(self) -> NDArray[Any] | None:
+        """The prediction (name of MIScnn 1.x)."""
+        return self.prediction
+
+    @pred_data.setter
+    def pred_data(self, value: NDArray[Any] | None) -> None:
+        self.prediction = value
+
+    def __repr__(self) -> str:
+        held = [name for name in ("segmentation", "prediction") if getattr(self, name) is not None]
+        return (
+            f"Sample({self.index!r}, image {self.image.shape} {self.image.dtype}, "
+            f"{self.geometry!r}{''.join(', ' + name for name in held)})"
+        )
+
+
+def as_labels(array: NDArray[Any], classes: int, index: str) -> NDArray[Any]:
+    """Check that an array holds labels ``0 … classes - 1`` and return it as unsigned integers.
+
+    Raises
+    ------
+    LabelError
+        With the offending values.
+    """
+    if array.dtype.kind not in "biuf":
+        raise LabelError(index, f"labels must be integers, got an array of dtype {array.dtype}")
+    if array.dtype.kind == "f" and not bool(np.all(array == np.rint(array))):
+        odd = array[array != np.rint(array)].flat[0]
+        raise LabelError(index, f"labels must be whole numbers, found {odd!r}")
+    low, high = (array.min(), array.max()) if array.size else (0, 0)
+    if low < 0 or high >= classes:
+        found = ", ".join(f"{value:g}" for value in np.unique(array)[:12])
+        raise LabelError(
+            index,
+            f"labels must be 0 … {classes - 1} for classes={classes}, found {found}; "
+            f"set classes={int(high) + 1} or map the labels to consecutive classes",
+        )
+    return array.astype(np.min_scalar_type(max(classes - 1, 1)), copy=False)

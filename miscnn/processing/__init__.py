@@ -1,0 +1,1 @@
+"""From samples to batches, and from network outputs back to label maps."""

@@ -1,0 +1,88 @@
+"""What every augmentation does."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn._configurable import Configurable
+
+
+class Augmentation(Configurable, ABC):
+    """A random change of image and labels during training.
+
+    Drawing the parameters and applying them are two methods, so that what was done to a
+    patch can be written down, repeated and tested.
+
+    Contract
+    --------
+    - :meth:`sample_parameters` draws from the generator it is handed and from nothing else,
+      and returns a mapping (JSON values or arrays); an empty mapping means: leave the patch
+      as it is.
+    - :meth:`apply` is deterministic, changes nothing in place, uses one spatial map for image
+      and labels, and returns arrays of the shape it was asked for. Labels stay integers, no
+      voxel loses its label.
+    """
+
+    def margin(self, patch_shape: Sequence[int]) -> tuple[int, ...]:
+        """Return how many voxels of context beyond each face of the patch are wanted.
+
+        The image handed to :meth:`apply` may be larger than the patch by up to twice this
+        much per axis; the patch is its centre.
+        """
+        return (0,) * len(patch_shape)
+
+    @abstractmethod
+    def sample_parameters(
+        self, rng: np.random.Generator, patch_shape: Sequence[int], channels: int
+    ) -> dict[str, Any]:
+        """Draw what happens to one patch.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        patch_shape : sequence of int
+            Spatial shape of the patch, without margin.
+        channels : int
+            Number of image channels.
+        """
+
+    @abstractmethod
+    def apply(
+        self,
+        image: NDArray[np.float32],
+        segmentation: NDArray[Any],
+        parameters: Mapping[str, Any],
+        patch_shape: Sequence[int],
+    ) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Apply drawn parameters.
+
+        Parameters
+        ----------
+        image : ndarray
+            ``(…, c)`` float32: the patch with its margin.
+        segmentation : ndarray
+            Unsigned integer labels of the same spatial shape, without channel axis.
+        parameters : mapping
+            From :meth:`sample_parameters`.
+        patch_shape : sequence of int
+            Spatial shape of what is returned: the centre of the input.
+
+        Returns
+        -------
+        image, segmentation : ndarray
+            Of shape ``(*patch_shape, c)`` float32 and ``patch_shape``.
+        """
+
+
+def center_crop(array: NDArray[Any], patch_shape: Sequence[int]) -> NDArray[Any]:
+    """Return the centre of the first ``len(patch_shape)`` axes of an array, as a view."""
+    box = tuple(
+        slice((size - want) // 2, (size - want) // 2 + want)
+        for size, want in zip(array.shape, patch_shape, strict=False)
+    )
+    return array[box]

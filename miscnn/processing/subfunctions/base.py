@@ -1,0 +1,87 @@
+"""What every subfunction does."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn._configurable import Configurable, to_json
+from miscnn.data_loading.sample import Sample
+
+
+class Subfunction(Configurable, ABC):
+    """One operation on a whole sample, and its way back for predictions.
+
+    Contract
+    --------
+    - :meth:`preprocessing` returns a new sample (start from ``sample.copy()`` and replace
+      arrays); returning None means that the handed copy was changed in place. Whatever
+      the way back needs goes into ``sample.extended`` (JSON values): every subfunction
+      finds a dictionary of its own there, empty on the way in, as it left it on the way
+      back.
+    - When the grid changes, ``sample.geometry`` changes with it.
+    - :meth:`postprocessing` takes a prediction on the grid that :meth:`preprocessing`
+      returned back to the grid it was given. ``sample`` is the sample as it was *before*
+      :meth:`preprocessing`, with arrays possibly left out, and ``extended`` filled.
+    - A subfunction that learns from the training set sets ``needs_fit`` to True, implements
+      :meth:`fit`, ``get_state`` and ``set_state``, and raises NotFittedError when used before.
+    """
+
+    needs_fit: bool = False
+
+    @abstractmethod
+    def preprocessing(self, sample: Sample, training: bool = True) -> Sample | None:
+        """Apply the operation to image and, where there is one, segmentation."""
+
+    def postprocessing(
+        self, sample: Sample, prediction: NDArray[Any], activation_output: bool = False
+    ) -> NDArray[Any]:
+        """Take a prediction back.
+
+        Parameters
+        ----------
+        prediction : ndarray
+            Label map without channel axis, or probabilities ``(…, classes)`` if
+            ``activation_output``.
+        """
+        return prediction
+
+    def fit(self, samples: Sequence[Sample], rng: np.random.Generator) -> Subfunction:
+        """Learn from training samples, as they are when they reach this subfunction.
+
+        Parameters
+        ----------
+        samples : sequence of Sample
+            All training samples; each is read and prepared when it is asked for, so a
+            subfunction that needs only some should ask only for some.
+        rng : numpy.random.Generator
+        """
+        return self
+
+
+class PointwiseSubfunction(Subfunction):
+    """A subfunction that maps each voxel's intensity by itself and leaves the grid alone.
+
+    It is split in two, so that what is measured on the whole image can be applied to a part
+    of it: :meth:`measure` returns the numbers, :meth:`transform` uses them.
+    """
+
+    def measure(self, sample: Sample) -> Mapping[str, Any]:
+        """Return what :meth:`transform` needs to know of the whole image, as JSON values."""
+        return {}
+
+    @abstractmethod
+    def transform(self, image: NDArray[Any], measures: Mapping[str, Any]) -> NDArray[np.float32]:
+        """Map the intensities of an image ``(…, c)`` or of any part of it."""
+
+    def preprocessing(self, sample: Sample, training: bool = True) -> Sample:
+        """Measure the image and map it; the segmentation stays as it is."""
+        measures = dict(self.measure(sample))
+        result = sample.copy()
+        result.extended = {"measures": to_json(measures)}
+        result.image = self.transform(sample.image, measures)
+        return result
