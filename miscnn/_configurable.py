@@ -84,14 +84,14 @@ def to_json(value: Any) -> Any:
     )
 
 
-def from_json(value: Any) -> Any:
+def from_json(value: Any, custom_objects: Mapping[str, type] | None = None) -> Any:
     """Undo :func:`to_json` as far as JSON keeps it: lists become tuples, parts are made."""
     if isinstance(value, Mapping):
         if set(value) >= {"class", "config"}:
-            return deserialize(value)
-        return {key: from_json(item) for key, item in value.items()}
+            return deserialize(value, custom_objects)
+        return {key: from_json(item, custom_objects) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return tuple(from_json(item) for item in value)
+        return tuple(from_json(item, custom_objects) for item in value)
     return value
 
 

@@ -50,3 +50,7 @@ class NotFittedError(MiscnnError, ValueError):
 
 class ConfigurationError(MiscnnError, ValueError):
     """Arguments that contradict each other or the data."""
+
+
+class ContractError(MiscnnError, AssertionError):
+    """A plug-in does not keep a promise of its base class."""

@@ -184,13 +184,35 @@ class Geometry:
         """
         return self.difference(other) <= tolerance * min(self.spacing)
 
+    def describe_difference(self, other: Geometry) -> str:
+        """Say in words how this grid differs from another one, for messages."""
+        if self.shape != other.shape:
+            return f"shape {self.shape} against {other.shape}"
+        distance = self.difference(other)
+        share = distance / min(other.spacing) if min(other.spacing) > 0 else float("inf")
+        text = f"voxels lie up to {distance:.3g} mm ({share:.3g} voxels) apart"
+        if self.orientation != other.orientation:
+            text += f", orientation {self.orientation} against {other.orientation}"
+        if not np.allclose(self.spacing, other.spacing, rtol=_SPACING_TIE, atol=0):
+            mine, theirs = (" x ".join(f"{s:.4g}" for s in g.spacing) for g in (self, other))
+            text += f", spacing {mine} mm against {theirs} mm"
+        return text
+
+    @property
+    def usable(self) -> bool:
+        """Whether the affine is finite and takes no two voxels to one place."""
+        if not bool(np.all(np.isfinite(self.affine))):
+            return False
+        scale = float(np.prod(self.spacing))
+        return scale > 0 and self.voxel_volume > 1e-6 * scale
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Geometry):
             return NotImplemented
         return self.shape == other.shape and np.array_equal(self.affine, other.affine)
 
     def __hash__(self) -> int:
-        return hash((self.shape, self.affine.tobytes()))
+        return hash((self.shape, (self.affine + 0.0).tobytes()))  # -0.0 equals 0.0
 
     def __repr__(self) -> str:
         spacing = ", ".join(f"{s:.4g}" for s in self.spacing)

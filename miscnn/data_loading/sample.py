@@ -195,10 +195,12 @@ def as_labels(array: NDArray[Any], classes: int, index: str) -> NDArray[Any]:
         raise LabelError(index, f"labels must be whole numbers, found {odd!r}")
     low, high = (array.min(), array.max()) if array.size else (0, 0)
     if low < 0 or high >= classes:
-        found = ", ".join(f"{value:g}" for value in np.unique(array)[:12])
+        values = np.unique(array)
+        found = ", ".join(f"{value:g}" for value in values[:12])
         raise LabelError(
             index,
-            f"labels must be 0 … {classes - 1} for classes={classes}, found {found}; "
-            f"set classes={int(high) + 1} or map the labels to consecutive classes",
+            f"labels must be 0 … {classes - 1} for classes={classes}, found {found}"
+            f"{', …' if len(values) > 12 else ''}; set classes to the number of classes, or "
+            "rewrite the labels as consecutive numbers from 0 on",
         )
     return array.astype(np.min_scalar_type(max(classes - 1, 1)), copy=False)

@@ -85,6 +85,8 @@ class Solid:
         Signed distance of points to its surface, mm.
     texture : Waves, optional
         Added to ``hu``.
+    core : (Tissue, float, float), optional
+        What it consists of below a crust: tissue, HU, thickness of the crust in mm.
     """
 
     tissue: Tissue
@@ -93,6 +95,7 @@ class Solid:
     high: Vector
     distance: Distance
     texture: Waves | None = None
+    core: tuple[Tissue, float, float] | None = None
 
 
 def rotation(axis: int, degrees: float) -> Matrix:

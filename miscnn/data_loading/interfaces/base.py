@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._configurable import Configurable
+from miscnn.data_loading._problems import Remark
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
@@ -99,6 +100,14 @@ class DataInterface(Configurable, ABC):
         """Return the files a subject is read from; prepared data are renewed when they change."""
         return []
 
+    def remarks(self, index: str, details: dict[str, Any]) -> list[Remark]:
+        """Return what ``verify`` should tell of the image's details.
+
+        For what a format's header can get wrong and arrays do not show; ``details`` are those
+        of :meth:`load_image`.
+        """
+        return []
+
     @staticmethod
     def check_file_termination(termination: str) -> bool:
         """Tell whether files with this ending are read by this interface."""
@@ -117,3 +126,7 @@ def geometry_from_details(shape: Sequence[int], details: dict[str, Any]) -> Geom
     if details.get("spacing") is not None:
         return Geometry.from_spacing(shape, [float(s) for s in details["spacing"]][: len(shape)])
     return Geometry(shape)
+
+
+Abstract_IO = DataInterface
+"""Name in MIScnn 1.x."""

@@ -28,11 +28,22 @@ class Augmentation(Configurable, ABC):
       voxel loses its label.
     """
 
-    def margin(self, patch_shape: Sequence[int]) -> tuple[int, ...]:
+    def margin(
+        self, patch_shape: Sequence[int], parameters: Mapping[str, Any] | None = None
+    ) -> tuple[int, ...]:
         """Return how many voxels of context beyond each face of the patch are wanted.
 
         The image handed to :meth:`apply` may be larger than the patch by up to twice this
         much per axis; the patch is its centre.
+
+        Parameters
+        ----------
+        patch_shape : sequence of int
+            Spatial shape of the patch, without margin.
+        parameters : mapping, optional
+            What :meth:`sample_parameters` drew: then the margin that these want. Without, the
+            margin that is enough for whatever may be drawn. Who draws first reads less: most
+            patches want no margin at all.
         """
         return (0,) * len(patch_shape)
 
@@ -75,7 +86,8 @@ class Augmentation(Configurable, ABC):
         Returns
         -------
         image, segmentation : ndarray
-            Of shape ``(*patch_shape, c)`` float32 and ``patch_shape``.
+            Of shape ``(*patch_shape, c)`` float32 and ``patch_shape``. They may be views of
+            the input where nothing had to be changed.
         """
 
 

@@ -27,11 +27,14 @@ class Subfunction(Configurable, ABC):
     - :meth:`postprocessing` takes a prediction on the grid that :meth:`preprocessing`
       returned back to the grid it was given. ``sample`` is the sample as it was *before*
       :meth:`preprocessing`, with arrays possibly left out, and ``extended`` filled.
+    - A subfunction whose way back works on label maps only (it maps label values, say) sets
+      ``restores_probabilities`` to False; the argmax is then taken before it.
     - A subfunction that learns from the training set sets ``needs_fit`` to True, implements
       :meth:`fit`, ``get_state`` and ``set_state``, and raises NotFittedError when used before.
     """
 
     needs_fit: bool = False
+    restores_probabilities: bool = True
 
     @abstractmethod
     def preprocessing(self, sample: Sample, training: bool = True) -> Sample | None:

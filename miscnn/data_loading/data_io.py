@@ -1,0 +1,205 @@
+"""The set of subjects: where they come from, and where results go."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from miscnn.data_loading._checks import make_sample, non_finite, unusable
+from miscnn.data_loading.geometry import Geometry
+from miscnn.data_loading.interfaces.base import DataInterface
+from miscnn.data_loading.sample import Sample
+from miscnn.exceptions import (
+    ConfigurationError,
+    GridMismatchError,
+    MissingFileError,
+    SampleError,
+)
+
+if TYPE_CHECKING:
+    from miscnn.data_loading.verification import VerificationReport
+
+_LOG = logging.getLogger("miscnn.data_loading")
+
+IF_AVAILABLE: Literal["if available"] = "if available"
+
+
+class DataIO:
+    """The subjects of a data set, loaded one by one.
+
+    Parameters
+    ----------
+    interface : DataInterface
+        Reads and writes the file format.
+    input_path : str or Path, optional
+        Folder of the data set; not needed for data in memory.
+    output_path : str or Path
+        Folder for predictions; made when the first one is saved.
+    batch_path : str or Path
+        Folder for prepared batches.
+    delete_batchDir : bool
+        Whether :attr:`batch_path` is removed when its batches are.
+
+    Attributes
+    ----------
+    indices_list : list of str
+        The subjects that were found, sorted. Others can be loaded all the same, if the
+        interface finds their files.
+
+    Raises
+    ------
+    MissingFileError
+        If the folder does not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from miscnn.data_loading.interfaces import DictionaryInterface
+    >>> image = np.arange(24.0).reshape(2, 3, 4)
+    >>> data_io = DataIO(DictionaryInterface({"a": (image, image > 20)}))
+    >>> data_io.sample_loader("a").segmentation.sum()
+    np.uint64(3)
+    """
+
+    def __init__(
+        self,
+        interface: DataInterface,
+        input_path: str | Path | None = None,
+        output_path: str | Path = "predictions",
+        batch_path: str | Path = "batches",
+        delete_batchDir: bool = True,  # noqa: N803 - the name in MIScnn 1.x
+    ) -> None:
+        self.interface = interface
+        self.input_path = input_path
+        self.output_path = output_path
+        self.batch_path = batch_path
+        self.delete_batchDir = delete_batchDir
+        self.indices_list = interface.initialize("" if input_path is None else input_path)
+
+    def get_indiceslist(self) -> list[str]:
+        """Return a copy of :attr:`indices_list`."""
+        return list(self.indices_list)
+
+    def sample_loader(
+        self,
+        index: str,
+        load_seg: bool | Literal["if available"] = True,
+        load_pred: bool = False,
+    ) -> Sample:
+        """Load one subject.
+
+        Parameters
+        ----------
+        index : str
+        load_seg : bool or "if available"
+            Whether to load the segmentation; with ``"if available"`` a subject without one
+            is no error.
+        load_pred : bool
+            Whether to load the prediction that was saved before.
+
+        Returns
+        -------
+        Sample
+            The image in the file's type.
+
+        Raises
+        ------
+        MissingFileError
+            If the image, the segmentation or the prediction is not there.
+        UnreadableFileError
+            If a file is damaged.
+        SampleError
+            If the image does not fit ``channels`` and ``three_dim``, its affine cannot be
+            used, or it holds NaN or infinite values.
+        GridMismatchError
+            If the segmentation lies on another grid than the image.
+        LabelError
+            If the segmentation holds values that are no labels.
+        """
+        if load_seg not in (True, False, IF_AVAILABLE):
+            raise ConfigurationError(
+                f"load_seg must be True, False or {IF_AVAILABLE!r}, got {load_seg!r}"
+            )
+        image, details = self.interface.load_image(index)
+        sample = make_sample(self.interface, index, image, details)
+        odd = non_finite(sample.image)
+        if odd is not None:
+            count, first = odd
+            raise SampleError(
+                index,
+                f"{count} of {sample.image.size} image values are NaN or infinite, the first at "
+                f"{first}; replace them in the file (run verify to see all such subjects)",
+            )
+        if load_seg is True or (load_seg and self.interface.has_segmentation(index)):
+            self._add_segmentation(sample)
+        if load_pred:
+            prediction = self.interface.load_prediction(index, self.output_path)
+            probabilities = prediction.ndim == sample.image.ndim and prediction.dtype.kind == "f"
+            sample.add_prediction(prediction, activation_output=probabilities)
+        return sample
+
+    def get_samples(
+        self, load_seg: bool | Literal["if available"] = False, load_pred: bool = False
+    ) -> list[Sample]:
+        """Load all subjects of :attr:`indices_list`; mind the memory."""
+        return [self.sample_loader(index, load_seg, load_pred) for index in self.indices_list]
+
+    def save_prediction(self, sample: Sample) -> Path | None:
+        """Write ``sample.prediction`` into :attr:`output_path`; return the file if it is one."""
+        return self.interface.save_prediction(sample, self.output_path)
+
+    def geometry(self, index: str) -> Geometry:
+        """Return the grid of a subject's image, from the header where the format has one.
+
+        Raises
+        ------
+        SampleError
+            If the affine cannot be used.
+        """
+        geometry = self.interface.load_geometry(index)
+        if not geometry.usable:
+            raise SampleError(index, f"{unusable(geometry)}; correct the header")
+        return geometry
+
+    def has_segmentation(self, index: str) -> bool:
+        """Tell whether there is a segmentation, without reading it if possible."""
+        return self.interface.has_segmentation(index)
+
+    def verify(
+        self, indices: Sequence[str] | None = None, n_jobs: int = 1, verbose: bool = True
+    ) -> VerificationReport:
+        """Look for everything that is wrong with the data set, all at once.
+
+        See :func:`miscnn.data_loading.verification.verify`.
+        """
+        from miscnn.data_loading.verification import verify
+
+        return verify(self, indices, n_jobs=n_jobs, verbose=verbose)
+
+    def _add_segmentation(self, sample: Sample) -> None:
+        try:
+            segmentation = self.interface.load_segmentation(sample.index)
+        except FileNotFoundError as error:
+            raise MissingFileError(
+                f"{error}; to load the image alone, set load_seg=False or {IF_AVAILABLE!r}"
+            ) from error
+        grid = self.interface.load_segmentation_geometry(sample.index)
+        if grid is not None and not sample.geometry.matches(grid):
+            raise GridMismatchError(
+                sample.index,
+                "the segmentation does not lie on the image's grid: "
+                f"{grid.describe_difference(sample.geometry)}; resample it onto the image",
+            )
+        sample.add_segmentation(segmentation)
+
+    def __repr__(self) -> str:
+        return (
+            f"DataIO({self.interface!r}, input_path={str(self.input_path)!r}, "
+            f"{len(self.indices_list)} subjects)"
+        )
+
+
+Data_IO = DataIO
+"""Name in MIScnn 1.x."""

@@ -1,0 +1,116 @@
+"""Where the files of the subjects lie: patterns in which one place stands for the index."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from miscnn.exceptions import ConfigurationError, SampleError
+
+ENDINGS = (".nii.gz", ".nii")
+_PLACE = "{index}"
+
+
+class Pattern:
+    """A path relative to the folder, with ``*`` or ``{index}`` where the index stands.
+
+    The place may occur several times (``{index}/{index}_t1.nii.gz``) and never spans a
+    slash. Whichever of ``.nii.gz`` and ``.nii`` the pattern ends in, the other is taken
+    where the first is missing. Names that begin with a dot are not seen.
+    """
+
+    def __init__(self, text: str) -> None:
+        stem = text.replace("*", _PLACE)
+        self.endings: tuple[str, ...] = ENDINGS
+        for ending in ENDINGS:
+            if stem.endswith(ending):
+                stem = stem.removesuffix(ending)
+                self.endings = (ending, *(other for other in ENDINGS if other != ending))
+                break
+        self.text = text
+        self._segments = stem.split("/")
+        if _PLACE not in stem or "" in self._segments:
+            raise ConfigurationError(
+                f"the pattern {text!r} is no path relative to the data folder with '*' where the "
+                "index stands, such as 'images/*.nii.gz'"
+            )
+
+    @property
+    def specificity(self) -> int:
+        """Number of characters that are not part of the index."""
+        return len("/".join(self._segments).replace(_PLACE, ""))
+
+    def candidates(self, folder: Path, index: str) -> list[Path]:
+        """Return the paths a subject's file may have, the preferred one first."""
+        stem = "/".join(self._segments).replace(_PLACE, check_index(index))
+        return [folder / (stem + ending) for ending in self.endings]
+
+    def path(self, folder: Path, index: str) -> Path | None:
+        """Return the subject's file, or None if there is none."""
+        return next((p for p in self.candidates(folder, index) if p.exists()), None)
+
+    def find(self, folder: Path) -> dict[str, Path]:
+        """Return all files that fit, by index."""
+        found: dict[str, Path] = {}
+        depth = next(i for i, part in enumerate(self._segments) if _PLACE in part)
+        parent = folder.joinpath(*self._segments[:depth])
+        last = depth == len(self._segments) - 1
+        for name in _names(parent):
+            for index in self._matches(self._segments[depth], name, self.endings if last else ()):
+                path = self.path(folder, index)
+                if path is not None:
+                    found[index] = path
+        return found
+
+    @staticmethod
+    def _matches(segment: str, name: str, endings: Sequence[str]) -> Iterator[str]:
+        before, *rest = [re.escape(part) for part in segment.split(_PLACE)]
+        expression = before + "(?P<index>.+)" + "(?P=index)".join(rest)
+        for ending in endings or ("",):
+            match = re.fullmatch(expression, name.removesuffix(ending), re.DOTALL)
+            if match and name.endswith(ending):
+                yield match["index"]
+                return
+
+
+def find_indices(folder: Path, patterns: Sequence[Pattern]) -> list[str]:
+    """Return the indices for which any of the patterns has a file, in natural order.
+
+    A file that fits several patterns belongs to the most specific one: with ``*.nii.gz`` and
+    ``*_seg.nii.gz``, ``a_seg.nii.gz`` is the segmentation of ``a`` and no image.
+    """
+    found = [(pattern, pattern.find(folder)) for pattern in patterns]
+    owner: dict[Path, int] = {}
+    for pattern, files in found:
+        for path in files.values():
+            owner[path] = max(owner.get(path, 0), pattern.specificity)
+    indices = {
+        index
+        for pattern, files in found
+        for index, path in files.items()
+        if owner[path] == pattern.specificity
+    }
+    return sorted(indices, key=natural_key)
+
+
+def natural_key(text: str) -> tuple[list[str | int], str]:
+    """Sort numbers inside of names by their value: ``case_2`` before ``case_10``."""
+    parts = re.split(r"([0-9]+)", text)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], text
+
+
+def check_index(index: str) -> str:
+    """Refuse an index that would lead out of its folder."""
+    if not index or index in (".", "..") or any(sign in index for sign in "/\\\0"):
+        raise SampleError(
+            str(index), "an index is the name of one subject, without slashes; it cannot be used"
+        )
+    return index
+
+
+def _names(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(name for name in os.listdir(folder) if not name.startswith("."))

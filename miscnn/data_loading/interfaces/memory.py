@@ -1,0 +1,132 @@
+"""Arrays that are already in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn.data_loading.interfaces._patterns import natural_key
+from miscnn.data_loading.interfaces.base import DataInterface
+from miscnn.data_loading.sample import Sample
+from miscnn.exceptions import MissingFileError, SampleError
+
+_KEYS = ("image", "segmentation", "prediction", "details")
+
+
+class DictionaryInterface(DataInterface):
+    """Takes subjects from a dictionary, and keeps predictions in another one.
+
+    Parameters
+    ----------
+    dictionary : mapping, optional
+        Index to ``(image, segmentation[, prediction[, details]])`` or to a mapping with these
+        names as keys; ``segmentation``, ``prediction`` and ``details`` may be None or left
+        out. ``details`` with ``affine`` or ``spacing`` (mm) say where the image lies.
+    channels, classes, three_dim
+        See :class:`DataInterface`.
+
+    Attributes
+    ----------
+    predictions : dict
+        What was saved, by index. The dictionary that was handed in is never changed.
+
+    Notes
+    -----
+    The configuration leaves the arrays out: an interface that was made from it is empty, and
+    two interfaces count as equal whatever they hold. Fill :attr:`dictionary` afterwards.
+
+    Examples
+    --------
+    >>> image, mask = np.zeros((8, 8, 4)), np.zeros((8, 8, 4), dtype=np.uint8)
+    >>> interface = DictionaryInterface({"a": (image, mask), "b": {"image": image}})
+    >>> interface.initialize()
+    ['a', 'b']
+    >>> interface.has_segmentation("b")
+    False
+    """
+
+    def __init__(
+        self,
+        dictionary: Mapping[str, Any] | None = None,
+        channels: int = 1,
+        classes: int = 2,
+        three_dim: bool = True,
+    ) -> None:
+        super().__init__(channels, classes, three_dim)
+        self.dictionary: Mapping[str, Any] = {} if dictionary is None else dictionary
+        self.predictions: dict[str, NDArray[Any]] = {}
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments without the arrays."""
+        names = ("channels", "classes", "three_dim")
+        return {name: getattr(self, name) for name in names}
+
+    def initialize(self, input_path: str | Path | None = None) -> list[str]:
+        """Return the indices in natural order; the path is not used."""
+        return sorted(self.dictionary, key=natural_key)
+
+    def load_image(self, index: str) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Return the image as it was handed in, and a copy of its details."""
+        entry = self._entry(index)
+        if entry.get("image") is None:
+            raise MissingFileError(f"sample {index!r}: the dictionary holds no image")
+        return np.asarray(entry["image"]), dict(entry.get("details") or {})
+
+    def load_segmentation(self, index: str) -> NDArray[Any]:
+        """Return the segmentation as it was handed in."""
+        segmentation = self._entry(index).get("segmentation")
+        if segmentation is None:
+            raise MissingFileError(f"sample {index!r}: the dictionary holds no segmentation")
+        return np.asarray(segmentation)
+
+    def has_segmentation(self, index: str) -> bool:
+        """Tell whether a segmentation was handed in."""
+        return index in self.dictionary and self._entry(index).get("segmentation") is not None
+
+    def load_prediction(self, index: str, output_path: str | Path | None = None) -> NDArray[Any]:
+        """Return the prediction that was saved last, else the one that was handed in."""
+        if index in self.predictions:
+            return self.predictions[index]
+        prediction = self._entry(index).get("prediction")
+        if prediction is None:
+            raise MissingFileError(f"sample {index!r}: there is no prediction yet")
+        return np.asarray(prediction)
+
+    def save_prediction(self, sample: Sample, output_path: str | Path | None = None) -> None:
+        """Keep the prediction in :attr:`predictions`; nothing is written."""
+        if sample.prediction is None:
+            raise SampleError(sample.index, "there is no prediction to save")
+        self.predictions[sample.index] = sample.prediction
+
+    def _entry(self, index: str) -> dict[str, Any]:
+        if index not in self.dictionary:
+            raise MissingFileError(f"sample {index!r}: the dictionary has no such index")
+        entry = self.dictionary[index]
+        if isinstance(entry, Mapping):
+            unknown = sorted(set(entry) - set(_KEYS))
+            if unknown:
+                raise SampleError(
+                    index, f"unknown key(s) {', '.join(unknown)}; known: {', '.join(_KEYS)}"
+                )
+            return dict(entry)
+        if isinstance(entry, tuple | list):
+            if not 1 <= len(entry) <= len(_KEYS):
+                raise SampleError(
+                    index, f"an entry has 1 to 4 items ({', '.join(_KEYS)}), got {len(entry)}"
+                )
+            return dict(zip(_KEYS, entry, strict=False))
+        return {"image": entry}
+
+    def __repr__(self) -> str:
+        return (
+            f"DictionaryInterface({len(self.dictionary)} subjects, channels={self.channels}, "
+            f"classes={self.classes}, three_dim={self.three_dim})"
+        )
+
+
+Dictionary_interface = DictionaryInterface
+"""Name in MIScnn 1.x."""

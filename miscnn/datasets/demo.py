@@ -1,0 +1,112 @@
+"""The whole path in one command: phantom volumes to evaluated predictions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from miscnn.data_loading.data_io import DataIO
+from miscnn.data_loading.interfaces import NIfTIInterface
+from miscnn.datasets.phantom import write_dataset
+from miscnn.evaluation import SliceSortedKFold, cross_validation
+from miscnn.evaluation.cross_validation import CrossValidationResult
+from miscnn.exceptions import ConfigurationError
+from miscnn.processing.augmentation import GeneralAugmentation
+from miscnn.processing.preprocessor import Preprocessor
+from miscnn.processing.subfunctions import Normalization, Resampling, Windowing
+
+CLASS_NAMES = ("background", "kidney", "tumour")
+
+
+def run_demo(
+    folder: str | Path = "miscnn-demo",
+    subjects: int = 12,
+    folds: int = 3,
+    epochs: int = 5,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> CrossValidationResult:
+    """Make CT phantoms, train on them under cross-validation, predict, and evaluate.
+
+    Parameters
+    ----------
+    folder : path
+        Everything is written below it: ``data``, ``evaluation``, ``batches``.
+    subjects, folds, epochs, seed : int
+        Number of phantoms, of folds, of epochs per fold, and what all is drawn from.
+    say : callable
+        Takes a line of text for the person who watches.
+
+    Returns
+    -------
+    CrossValidationResult
+    """
+    from miscnn.neural_network.architecture import UNetStandard
+    from miscnn.neural_network.losses import TanimotoCrossEntropy
+    from miscnn.neural_network.model import NeuralNetwork
+
+    begin = time.monotonic()
+    folder = Path(folder)
+    data = folder / "data"
+
+    say(f"1/4  Writing {subjects} CT phantoms with kidneys and tumours to {data}")
+    write_dataset(data, subjects=subjects, seed=seed)
+
+    say("2/4  Verifying them")
+    data_io = DataIO(
+        NIfTIInterface(channels=1, classes=len(CLASS_NAMES)),
+        data,
+        output_path=str(folder / "predictions"),
+        batch_path=str(folder / "batches"),
+    )
+    report = data_io.verify()
+    say(str(report))
+    if not report.ok:
+        raise ConfigurationError(f"the phantoms in {data} are damaged; delete the folder")
+
+    say(f"3/4  Training and predicting in {folds} folds, sorted by the number of slices")
+    preprocessor = Preprocessor(
+        data_io,
+        batch_size=2,
+        subfunctions=[
+            Resampling((3.5, 3.5, 4.0)),
+            Windowing(bounds=(-120, 280)),
+            Normalization("z-score", statistics="dataset", subset=6),
+        ],
+        data_aug=GeneralAugmentation(),
+        analysis="patchwise-crop",
+        patch_shape=(64, 64, 32),
+        seed=seed,
+    )
+    model = NeuralNetwork(
+        preprocessor,
+        architecture=UNetStandard(n_filters=8, depth=3, normalization="instance"),
+        loss=TanimotoCrossEntropy(),
+        learning_rate=3e-3,
+        workers=1,
+    )
+    result = cross_validation(
+        data_io.get_indiceslist(),
+        model,
+        splitter=SliceSortedKFold(folds),
+        epochs=epochs,
+        iterations=25,
+        evaluation_path=folder / "evaluation",
+        class_names=CLASS_NAMES,
+        draw_figures=True,
+    )
+
+    say("4/4  Scores of subjects that their network has not seen")
+    say(str(result.summary()))
+    minutes, seconds = divmod(round(time.monotonic() - begin), 60)
+    say(f"Done in {minutes} min {seconds} s. What to look at:")
+    evaluation = folder / "evaluation"
+    for path, what in (
+        (evaluation / "scores.tsv", "every score of every subject"),
+        (evaluation / "summary.tsv", "the table above"),
+        (evaluation, "box plots; per fold: training curves, overlays, weights, predictions"),
+        (data, "the phantoms as NIfTI files"),
+    ):
+        say(f"  {path}  {what}")
+    return result

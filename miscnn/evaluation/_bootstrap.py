@@ -1,0 +1,74 @@
+"""Confidence intervals by resampling subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    subjects: Sequence[str] | None = None,
+    seed: int = 0,
+    confidence: float = 0.95,
+    n_resamples: int = 5000,
+) -> tuple[float, float]:
+    """Return a bootstrap confidence interval of the mean, resampled by subject.
+
+    Parameters
+    ----------
+    values : array_like
+        Finite values, shape (n,).
+    subjects : sequence of str, optional
+        Whom each value belongs to; values of one subject are drawn together. Default: each is
+        its own.
+    seed : int
+        The interval depends on nothing but the values, their subjects and the seed.
+    confidence : float
+        Between 0 and 1.
+    n_resamples : int
+        Number of bootstrap samples.
+
+    Returns
+    -------
+    low, high : float
+        NaN for fewer than two subjects.
+
+    Notes
+    -----
+    Bias-corrected and accelerated (Efron, JASA 82:171, 1987), with the levels expanded for the
+    narrowness of the bootstrap in small samples (Hesterberg, The American Statistician 69:371,
+    2015, section 4.1): the normal quantile z is replaced by √(m/(m−1)) t of m − 1 degrees of
+    freedom, m being the number of subjects.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    names = np.arange(array.size) if subjects is None else np.asarray(subjects)
+    _, member = np.unique(names, return_inverse=True)
+    totals, counts = np.bincount(member, weights=array), np.bincount(member)
+    m = totals.size
+    if m < 2:
+        return float("nan"), float("nan")
+    mean = array.mean()
+    rng = np.random.default_rng([seed, m])
+    drawn = rng.integers(m, size=(n_resamples, m))
+    means = totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    tolerance = 1e-12 * max(1.0, float(np.abs(array).max()))
+    if np.ptp(array) <= tolerance:
+        return float(mean), float(mean)
+    below = np.mean(means < mean - tolerance) + 0.5 * np.mean(np.abs(means - mean) <= tolerance)
+    bias = special.ndtri(np.clip(below, 1 / n_resamples, 1 - 1 / n_resamples))
+    without_one = (totals.sum() - totals) / (counts.sum() - counts)
+    pull = without_one.mean() - without_one
+    spread = float(np.sum(pull**2))
+    acceleration = float(np.sum(pull**3)) / (6.0 * spread**1.5) if spread > 0 else 0.0
+    reach = np.sqrt(m / (m - 1)) * special.stdtrit(m - 1, 0.5 + confidence / 2)
+    # The expanded reach may pass the pole of the acceleration; beyond it the level is an end.
+    levels = []
+    for z in (bias - reach, bias + reach):
+        slope = 1.0 - acceleration * z
+        levels.append(special.ndtr(bias + z / slope) if slope > 0 else float(z > 0))
+    low, high = np.quantile(means, levels)
+    return float(low), float(high)

@@ -1,0 +1,192 @@
+"""A subject turned to the screen, and which of its slices are worth a look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn.data_loading.geometry import Geometry
+from miscnn.data_loading.sample import Sample
+from miscnn.exceptions import ConfigurationError
+
+Window = tuple[float, float] | Literal["auto"]
+
+_SOFT_TISSUE = (-160.0, 240.0)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A subject turned to the screen.
+
+    Attributes
+    ----------
+    image : ndarray
+        (slices, rows, columns) float32 in 0 … 1, rows downwards, columns to the right.
+    truth, prediction : ndarray or None
+        Label maps of the same shape.
+    pixel : tuple of float
+        Height and width of a pixel in mm.
+    numbers : sequence of int
+        Number of each slice in the array of the sample.
+    sides : tuple of str
+        Letters of the patient's side at the left and at the upper edge; empty in 2D.
+    """
+
+    image: NDArray[np.float32]
+    truth: NDArray[Any] | None
+    prediction: NDArray[Any] | None
+    pixel: tuple[float, float]
+    numbers: Sequence[int]
+    sides: tuple[str, str]
+
+    @property
+    def maps(self) -> list[NDArray[Any]]:
+        """The label maps that are there."""
+        return [array for array in (self.truth, self.prediction) if array is not None]
+
+
+def view_of(
+    sample: Sample, channel: int = 0, window: Window = "auto", margin: float | None = 25.0
+) -> View:
+    """Turn a sample to the screen and cut it to its objects.
+
+    Parameters
+    ----------
+    sample : Sample
+        With a segmentation, a prediction, or both.
+    channel : int
+        Which channel of the image is shown.
+    window : (float, float) or "auto"
+        Values shown as black and white. ``"auto"``: soft tissue (−160 … 240 HU) if the image
+        looks like CT, that is, if it reaches below −500; else the 1st to the 99.5th percentile.
+    margin : float, optional
+        How much is shown around the objects of both label maps within the slices, in mm;
+        ``None`` shows the whole slices.
+    """
+    if not 0 <= channel < sample.image.shape[-1]:
+        raise ConfigurationError(
+            f"channel {channel} of sample {sample.index!r} does not exist; it has "
+            f"{sample.image.shape[-1]} channel(s), counted from 0"
+        )
+    image = _grey(sample.image[..., channel], window)
+    truth = None if sample.segmentation is None else sample.segmentation[..., 0]
+    prediction = sample.prediction
+    if prediction is not None and prediction.ndim == image.ndim + 1:
+        prediction = np.argmax(prediction, axis=-1)
+    order, flips, sides = _display_axes(sample.geometry)
+
+    def turned(array: NDArray[Any]) -> NDArray[Any]:
+        if array.ndim == 2:
+            return array[np.newaxis]
+        steps = (slice(None), *(slice(None, None, -1 if flip else 1) for flip in flips))
+        return array.transpose(order)[steps]
+
+    spacing = sample.geometry.spacing
+    pixel = (spacing[order[1]], spacing[order[2]]) if sample.geometry.ndim == 3 else spacing
+    view = View(
+        image=turned(image),
+        truth=None if truth is None else turned(truth),
+        prediction=None if prediction is None else turned(prediction),
+        pixel=(float(pixel[0]), float(pixel[1])),
+        numbers=range(1 if image.ndim == 2 else image.shape[order[0]]),
+        sides=sides,
+    )
+    return view if margin is None else _cut(view, margin)
+
+
+def informative_slices(view: View, n_slices: int) -> list[int]:
+    """Choose the slices that show most; ascending positions in the view."""
+    if n_slices < 1:
+        raise ConfigurationError(f"n_slices must be at least 1, got {n_slices}")
+    total = view.image.shape[0]
+    if total <= n_slices:
+        return list(range(total))
+    outlined = np.zeros(total)
+    wrong = np.zeros(total)
+    if view.maps:
+        outlined = np.any([m > 0 for m in view.maps], axis=0).sum(axis=(1, 2)).astype(float)
+    if view.truth is not None and view.prediction is not None:
+        wrong = (view.truth != view.prediction).sum(axis=(1, 2)).astype(float)
+    weight = outlined + 3.0 * wrong
+    if not weight.any():
+        weight[:] = 1.0
+    share = np.cumsum(weight) / weight.sum()
+    targets = (np.arange(n_slices) + 0.5) / n_slices
+    chosen = set(np.searchsorted(share, targets).tolist())
+    worst = int(np.argmax(wrong if wrong.any() else weight))
+    if worst not in chosen:
+        chosen.remove(min(chosen, key=lambda k: abs(k - worst)))
+        chosen.add(worst)
+    # A short object can meet the same slice twice: fill up with its best other slices.
+    for k in np.argsort(-weight, kind="stable").tolist():
+        if len(chosen) >= n_slices or weight[k] == 0:
+            break
+        chosen.add(k)
+    return sorted(chosen)
+
+
+def _grey(image: NDArray[Any], window: Window) -> NDArray[np.float32]:
+    values = np.nan_to_num(image.astype(np.float32), posinf=0.0, neginf=0.0)
+    if window == "auto":
+        low, high = (float(v) for v in np.percentile(values, (1.0, 99.5)))
+        if values.min() < -500.0:
+            low, high = _SOFT_TISSUE
+    else:
+        low, high = window
+        if not low < high:
+            raise ConfigurationError(f"window must be (low, high) with low < high, got {window}")
+    scale = high - low if high > low else 1.0
+    shown = (values - np.float32(low)) / np.float32(scale)
+    return np.clip(shown, 0.0, 1.0, dtype=np.float32)
+
+
+def _display_axes(
+    geometry: Geometry,
+) -> tuple[tuple[int, int, int], tuple[bool, bool], tuple[str, str]]:
+    """Which array axes are slices, rows, columns; which of the last two run the wrong way."""
+    if geometry.ndim == 2:
+        return (0, 0, 1), (False, False), ("", "")
+    slices = geometry.slice_axis
+    plane = [axis for axis in range(3) if axis != slices]
+    # Rows run along the patient's long axis where it lies in the plane, else front to back.
+    rows = max(plane, key=lambda axis: geometry.patient_axes[axis])
+    columns = next(axis for axis in plane if axis != rows)
+    letters = geometry.orientation
+    downwards = {2: "I", 1: "P"}[geometry.patient_axes[rows]]
+    rightwards = {0: "L", 1: "P"}[geometry.patient_axes[columns]]
+    flips = (letters[rows] != downwards, letters[columns] != rightwards)
+    left = {"L": "R", "P": "A"}[rightwards]
+    top = {"I": "S", "P": "A"}[downwards]
+    return (slices, rows, columns), flips, (left, top)
+
+
+def _cut(view: View, margin: float) -> View:
+    if not any(m.any() for m in view.maps):
+        return view
+    occupied = np.any([m > 0 for m in view.maps], axis=0)
+    window = [slice(None)]
+    for axis, pixel in ((1, view.pixel[0]), (2, view.pixel[1])):
+        where = np.flatnonzero(occupied.any(axis=tuple({0, 1, 2} - {axis})))
+        extra = int(np.ceil(margin / pixel))
+        window.append(slice(max(0, where[0] - extra), where[-1] + 1 + extra))
+    box = tuple(window)
+    return View(
+        image=view.image[box],
+        truth=None if view.truth is None else view.truth[box],
+        prediction=None if view.prediction is None else view.prediction[box],
+        pixel=view.pixel,
+        numbers=view.numbers,
+        sides=view.sides,
+    )
+
+
+def occupied_slices(view: View, beyond: int = 2) -> tuple[int, int]:
+    total = view.image.shape[0]
+    if not any(m.any() for m in view.maps):
+        return 0, total
+    where = np.flatnonzero(np.any([m.any(axis=(1, 2)) for m in view.maps], axis=0))
+    return max(0, int(where[0]) - beyond), min(total, int(where[-1]) + 1 + beyond)

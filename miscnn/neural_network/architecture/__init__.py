@@ -1,0 +1,8 @@
+"""Networks."""
+
+from __future__ import annotations
+
+from miscnn.neural_network.architecture.base import Abstract_Architecture, Architecture
+from miscnn.neural_network.architecture.unet.standard import UNetStandard
+
+__all__ = ["Abstract_Architecture", "Architecture", "UNetStandard"]

@@ -1,0 +1,95 @@
+"""What every architecture does."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from miscnn._configurable import Configurable
+from miscnn.exceptions import ConfigurationError
+
+__all__ = ["Abstract_Architecture", "Architecture"]
+
+
+class Architecture(Configurable, ABC):
+    """A recipe for networks, 2D and 3D.
+
+    Contract
+    --------
+    - :meth:`create_model_2D` and :meth:`create_model_3D` return a Keras model from images
+      ``(batch, x, y[, z], channels)`` to probabilities ``(batch, x, y[, z], n_labels)`` in
+      float32 (under any dtype policy) that sum to one in each voxel.
+    - The spatial axes of ``input_shape`` are None as a rule: one model takes all sizes that
+      are multiples of :attr:`required_multiple`. Whoever calls the model pads to them and crops.
+    - Layers are Keras' own, or registered with
+      ``keras.saving.register_keras_serializable``, so that a saved model can be loaded without
+      running code from the file. No Lambda layers.
+    - The constructor's arguments are JSON values and are stored under their own names.
+
+    ``miscnn.testing.check_architecture`` tests all this.
+    """
+
+    @abstractmethod
+    def create_model_2D(  # noqa: N802 - the name of MIScnn 1.x, and the field's way to write 2D
+        self, input_shape: tuple[int | None, ...], n_labels: int = 2
+    ) -> Any:
+        """Make a new 2D model.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            ``(x, y, channels)`` without the batch axis; x and y may be None.
+        n_labels : int
+            Number of classes, background included.
+
+        Returns
+        -------
+        keras.Model
+        """
+
+    @abstractmethod
+    def create_model_3D(  # noqa: N802
+        self, input_shape: tuple[int | None, ...], n_labels: int = 2
+    ) -> Any:
+        """Make a new 3D model; ``input_shape`` is ``(x, y, z, channels)``."""
+
+    @property
+    def required_multiple(self) -> int | tuple[int, ...]:
+        """What the size of the spatial axes must be a multiple of: one number, or one per axis."""
+        return 1
+
+    def multiple_per_axis(self, dimensions: int) -> tuple[int, ...]:
+        """Return :attr:`required_multiple` for each of 2 or 3 spatial axes.
+
+        Raises
+        ------
+        ConfigurationError
+            If the architecture was configured for another number of axes.
+        """
+        multiple = self.required_multiple
+        if isinstance(multiple, int):
+            return (multiple,) * dimensions
+        if len(multiple) != dimensions:
+            raise ConfigurationError(
+                f"{self!r} is configured for {len(multiple)} spatial axes and cannot be used "
+                f"in {dimensions}D"
+            )
+        return tuple(multiple)
+
+    def check_input_shape(self, input_shape: tuple[int | None, ...], dimensions: int) -> None:
+        """Raise ConfigurationError if a model of ``dimensions`` cannot have this input."""
+        multiples = self.multiple_per_axis(dimensions)
+        if len(input_shape) != dimensions + 1 or not input_shape[-1]:
+            raise ConfigurationError(
+                f"input_shape is {tuple(input_shape)}; expected {dimensions} spatial axes (None "
+                "for any size), then the number of channels, without a batch axis"
+            )
+        for axis, (size, multiple) in enumerate(zip(input_shape[:-1], multiples, strict=True)):
+            if size is not None and size % multiple:
+                raise ConfigurationError(
+                    f"input_shape is {tuple(input_shape)}: axis {axis} must be a multiple of "
+                    f"{multiple} for {self!r}; take {size + -size % multiple} or a smaller depth"
+                )
+
+
+Abstract_Architecture = Architecture

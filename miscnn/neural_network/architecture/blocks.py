@@ -1,0 +1,141 @@
+"""Building blocks that the architectures share, for 2D and 3D alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from miscnn.exceptions import ConfigurationError
+from miscnn.neural_network._keras import keras
+from miscnn.neural_network.architecture.normalization import InstanceNormalization
+
+__all__ = ["Blocks", "Sizes", "per_level"]
+
+Sizes = int | Sequence[int] | Sequence[Sequence[int]]
+"""One size for all axes, one per axis, or one per axis for each level."""
+
+NORMALIZATIONS = ("batch", "instance", "group", None)
+UPSAMPLINGS = ("transposed", "nearest")
+
+_LEAKY_SLOPE = 0.01  # nnU-Net's; Keras' default of 0.2 comes from adversarial networks
+_MOST_GROUPS = 8
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Makes layers of one style for one number of dimensions.
+
+    Parameters
+    ----------
+    dimensions : int
+        2 or 3 spatial axes.
+    normalization : {"batch", "instance", "group"} or None
+        What follows each convolution; "group" makes 8 groups, or fewer where 8 does not
+        divide the number of filters.
+    activation : str
+        "leaky_relu" (slope 0.01), or the name of any activation of Keras'.
+    dropout : float
+        Share of the feature maps that is dropped after each block during training.
+    """
+
+    dimensions: int
+    normalization: str | None = "instance"
+    activation: str = "relu"
+    dropout: float = 0.0
+
+    def block(self, x: Any, filters: int, kernel: tuple[int, ...], name: str) -> Any:
+        """Two convolutions, each with normalisation and activation; dropout at the end."""
+        for number in range(2):
+            x = self.convolution(x, filters, kernel, f"{name}_{number}")
+        if self.dropout:
+            x = self._kind("SpatialDropout{}D")(self.dropout, name=f"{name}_dropout")(x)
+        return x
+
+    def convolution(self, x: Any, filters: int, kernel: tuple[int, ...], name: str) -> Any:
+        """Convolution (without bias where a normalisation follows), normalisation, activation."""
+        x = self._kind("Conv{}D")(
+            filters,
+            kernel,
+            padding="same",
+            use_bias=self.normalization is None,
+            kernel_initializer="he_normal",
+            name=f"{name}_conv",
+        )(x)
+        x = self._normalized(x, filters, f"{name}_norm")
+        if self.activation == "leaky_relu":
+            return keras.layers.LeakyReLU(negative_slope=_LEAKY_SLOPE, name=f"{name}_act")(x)
+        return keras.layers.Activation(self.activation, name=f"{name}_act")(x)
+
+    def down(self, x: Any, pool: tuple[int, ...], name: str) -> Any:
+        """Take the maximum over blocks of ``pool`` voxels."""
+        return self._kind("MaxPooling{}D")(pool, name=f"{name}_pool")(x)
+
+    def up(self, x: Any, filters: int, pool: tuple[int, ...], how: str, name: str) -> Any:
+        """Enlarge by ``pool``.
+
+        "transposed" is a transposed convolution whose kernel is its stride; "nearest" a
+        convolution of one voxel, then repetition: fewer parameters, a little faster.
+        """
+        if how == "transposed":
+            return self._kind("Conv{}DTranspose")(
+                filters, pool, strides=pool, kernel_initializer="he_normal", name=f"{name}_up"
+            )(x)
+        x = self._kind("Conv{}D")(
+            filters, 1, kernel_initializer="he_normal", name=f"{name}_reduce"
+        )(x)
+        return self._kind("UpSampling{}D")(pool, name=f"{name}_up")(x)
+
+    def head(self, x: Any, n_labels: int, activation: str) -> Any:
+        """Convolution of one voxel to the classes, and their probabilities in float32."""
+        x = self._kind("Conv{}D")(n_labels, 1, name="logits")(x)
+        return keras.layers.Activation(activation, dtype="float32", name="probabilities")(x)
+
+    def _normalized(self, x: Any, filters: int, name: str) -> Any:
+        if self.normalization == "batch":
+            return keras.layers.BatchNormalization(name=name)(x)
+        if self.normalization == "instance":
+            return InstanceNormalization(name=name)(x)
+        if self.normalization == "group":
+            groups = math.gcd(filters, _MOST_GROUPS)
+            return keras.layers.GroupNormalization(groups, epsilon=1e-5, name=name)(x)
+        return x
+
+    def _kind(self, name: str) -> Any:
+        return getattr(keras.layers, name.format(self.dimensions))
+
+
+def per_level(name: str, sizes: Sizes, levels: int, dimensions: int) -> list[tuple[int, ...]]:
+    """Spell out sizes: one tuple with an entry per axis for each level.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    sizes : int, sequence of int, or sequence of sequences of int
+        The same everywhere; per axis; or per axis for each level.
+
+    Raises
+    ------
+    ConfigurationError
+        If there are not ``levels`` levels of ``dimensions`` positive integers.
+    """
+    if isinstance(sizes, int):
+        spelled: list[Any] = [(sizes,) * dimensions] * levels
+    elif all(isinstance(size, int) for size in sizes):
+        spelled = [sizes] * levels
+    else:
+        spelled = list(sizes)
+    for level in spelled:
+        right = isinstance(level, Sequence) and len(level) == dimensions
+        if not right or not all(isinstance(size, int) and size > 0 for size in level):
+            raise ConfigurationError(
+                f"{name} is {sizes!r}; expected a positive integer, {dimensions} of them (one "
+                f"per axis, in {dimensions}D), or a sequence of such for each of {levels} levels"
+            )
+    if len(spelled) != levels:
+        raise ConfigurationError(
+            f"{name} is {sizes!r}, which is {len(spelled)} levels; expected {levels}"
+        )
+    return [tuple(level) for level in spelled]

@@ -1,0 +1,97 @@
+"""Keras callbacks of our own."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from miscnn._keras import keras
+from tqdm.auto import tqdm
+
+from miscnn.exceptions import ConfigurationError
+
+
+class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """One progress bar for a whole training, over its epochs."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self._epochs = epochs
+        self._bar: Any = None
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._bar = tqdm(total=self._epochs, desc="training", unit="epoch", dynamic_ncols=True)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        shown = {k: v for k, v in (logs or {}).items() if k in _SHOWN}
+        self._bar.set_postfix({k.replace("_", " "): f"{v:.3f}" for k, v in shown.items()})
+        self._bar.update()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self._bar.close()
+
+
+_SHOWN = ("loss", "mean_dice", "val_loss", "val_mean_dice")
+
+
+class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps the weights of the epoch with the lowest validation loss, and ends with them."""
+
+    def __init__(self, monitor: str = "val_loss") -> None:
+        super().__init__()
+        self.monitor = monitor
+        self.best = float("inf")
+        self.best_epoch: int | None = None
+        self._weights: Any = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        value = (logs or {}).get(self.monitor)
+        if value is not None and value < self.best:
+            self.best, self.best_epoch = value, epoch
+            self._weights = self.model.get_weights()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        if self._weights is not None:
+            self.model.set_weights(self._weights)
+
+
+class TimeBudget(keras.callbacks.Callback):  # type: ignore[misc]
+    """Ends a training after a time, and lets the learning rate fall along with the clock.
+
+    Parameters
+    ----------
+    minutes : float
+        Duration of the training; counted from the end of the first batch, so that building
+        the graph does not count.
+    power : float
+        Learning rate at the share ``t`` of the time: ``(1 - t) ** power`` times the initial
+        one (the polynomial decay of nnU-Net, power 0.9). 0 leaves it alone.
+
+    Notes
+    -----
+    How many steps fit into the time depends on the machine and its load: two runs with one
+    seed differ. Where results must repeat, give a number of epochs instead.
+    """
+
+    def __init__(self, minutes: float, power: float = 0.9) -> None:
+        super().__init__()
+        if not minutes > 0:
+            raise ConfigurationError(f"minutes must be positive, got {minutes}")
+        self.minutes = minutes
+        self.power = power
+        self._start: float | None = None
+        self._initial = 0.0
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._start = None
+        self._initial = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        now = time.monotonic()
+        if self._start is None:
+            self._start = now
+        share = (now - self._start) / (60.0 * self.minutes)
+        if share >= 1.0:
+            self.model.stop_training = True
+        elif self.power:
+            self.model.optimizer.learning_rate = self._initial * (1.0 - share) ** self.power

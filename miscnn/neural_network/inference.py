@@ -1,0 +1,81 @@
+"""Predicting images window by window."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn.data_loading.sample import Sample
+from miscnn.exceptions import ConfigurationError
+from miscnn.processing.patches import WindowMerger, WindowWeight, cut
+from miscnn.processing.preprocessor import Preprocessor
+
+Network = Callable[[NDArray[np.float32]], NDArray[Any]]
+
+
+def predict_probabilities(
+    network: Network,
+    preprocessor: Preprocessor,
+    sample: Sample,
+    measures: Sequence[Mapping[str, Any]],
+    multiple: Sequence[int],
+    weight: WindowWeight = "gaussian",
+) -> NDArray[np.float32]:
+    """Predict a prepared image with overlapping windows.
+
+    Parameters
+    ----------
+    network : callable
+        Takes a batch ``(b, …, channels)`` float32, returns probabilities
+        ``(b, …, classes)`` of the same spatial shape.
+    preprocessor : Preprocessor
+        Says how large the windows are and what is done to their intensities.
+    sample : Sample
+        From :meth:`Preprocessor.prepare_prediction`, like ``measures``.
+    multiple : sequence of int
+        What the network's spatial axes must be a multiple of. Images are padded to it, and
+        the padding is cut off again.
+    weight : {"gaussian", "constant"}
+        Weight of the voxels of a window in the mean of overlapping windows.
+
+    Returns
+    -------
+    ndarray
+        Probabilities ``(…, classes)`` float32 on the grid of the prepared image.
+    """
+    shape = sample.geometry.shape
+    slice_axis = sample.geometry.slice_axis if preprocessor.is_slicewise else None
+    grid = preprocessor.prediction_grid(shape, sample.geometry.slice_axis, multiple)
+    fill = sample.image.min(axis=tuple(range(len(shape))))
+    merger: WindowMerger | None = None
+
+    size = preprocessor.batch_size
+    starts = iter(grid)
+    while chunk := list(itertools.islice(starts, size)):
+        windows = [
+            preprocessor.transform_patch(cut(sample.image, s, grid.window, fill), measures)
+            for s in chunk
+        ]
+        # The last batch is filled up: a network is compiled for one shape of batches.
+        windows += [windows[-1]] * (size - len(chunk))
+        batch = np.stack(windows)
+        if slice_axis is not None:
+            batch = batch.squeeze(slice_axis + 1)
+        output = np.asarray(network(batch))
+        if output.shape[:-1] != batch.shape[:-1]:
+            raise ConfigurationError(
+                f"the network returned shape {output.shape} for an input of {batch.shape}; both "
+                "must have the same spatial shape. Does its required_multiple tell the truth?"
+            )
+        if slice_axis is not None:
+            output = np.expand_dims(output, slice_axis + 1)
+        if merger is None:
+            merger = WindowMerger(grid, output.shape[-1], weight)
+        for start, values in zip(chunk, output, strict=False):
+            merger.add(start, values)
+    assert merger is not None  # a grid has at least one window
+    return merger.result()

@@ -1,0 +1,458 @@
+"""The neural network: training, prediction, evaluation."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from miscnn._keras import keras
+from miscnn.data_loading.data_io import DataIO
+from miscnn.neural_network.architecture.base import Architecture
+from miscnn.neural_network.architecture.unet.standard import UNetStandard
+from miscnn.neural_network.losses import TverskyCrossEntropy
+from miscnn.neural_network.metrics import MeanDice, class_wise_dice
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from miscnn._files import atomic_path
+from miscnn.data_loading.sample import Sample
+from miscnn.exceptions import ConfigurationError
+from miscnn.neural_network.callbacks import BestWeights, ProgressBar
+from miscnn.neural_network.history import History
+from miscnn.neural_network.inference import predict_probabilities
+from miscnn.processing.data_generator import DataGenerator
+from miscnn.processing.patches import WindowWeight
+from miscnn.processing.preprocessor import Preprocessor
+
+_log = logging.getLogger("miscnn.neural_network.model")
+
+# What predict() takes: indices, a folder, or subjects in memory.
+Subjects = str | Path | Sample | NDArray[Any] | Sequence[str | Sample | NDArray[Any]]
+
+
+class NeuralNetwork:
+    """A network with the recipe of its data: trains, predicts, saves itself.
+
+    Parameters
+    ----------
+    preprocessor : Preprocessor
+        The recipe from samples to batches and back.
+    architecture : Architecture, optional
+        Default: the standard U-Net.
+    loss : Keras loss or callable, optional
+        Default: :class:`~miscnn.neural_network.losses.TverskyCrossEntropy`.
+    metrics : sequence of Keras metrics or callables, optional
+        Default: Dice per class and their mean.
+    learning_rate : float
+        Initial learning rate of the optimizer.
+    batch_queue_size : int
+        Number of batches made ahead.
+    workers : int
+        Number of threads that make batches; results do not depend on it.
+    multi_gpu : bool
+        Not supported yet; only False is accepted.
+    optimizer : Keras optimizer, optional
+        Default: Adam with ``learning_rate``. It is copied, and made anew by :meth:`reset`.
+    seed : int, optional
+        Of the initial weights and of what the network draws. Default: the preprocessor's.
+    window_weight : {"gaussian", "constant"}
+        How overlapping windows are weighted in prediction.
+
+    Attributes
+    ----------
+    model : keras.Model
+        The compiled network.
+    """
+
+    def __init__(
+        self,
+        preprocessor: Preprocessor,
+        architecture: Architecture | None = None,
+        loss: Any = None,
+        metrics: Sequence[Any] | None = None,
+        learning_rate: float = 1e-3,
+        batch_queue_size: int = 4,
+        workers: int = 1,
+        multi_gpu: bool = False,
+        *,
+        optimizer: Any = None,
+        seed: int | None = None,
+        window_weight: WindowWeight = "gaussian",
+        learninig_rate: float | None = None,
+    ) -> None:
+        if multi_gpu:
+            raise ConfigurationError("multi_gpu=True is not supported yet; use one device")
+        self.preprocessor = preprocessor
+        self.architecture = architecture if architecture is not None else UNetStandard()
+        self.loss = loss if loss is not None else TverskyCrossEntropy()
+        if metrics is None:
+            metrics = [*class_wise_dice(preprocessor.classes), MeanDice(preprocessor.classes)]
+        self.metrics = list(metrics)
+        # The misspelled name is how published scripts for MIScnn up to 1.3 say it.
+        self.learning_rate = learning_rate if learninig_rate is None else learninig_rate
+        self.batch_queue_size = batch_queue_size
+        self.workers = workers
+        self.seed = preprocessor.seed if seed is None else seed
+        self.window_weight: WindowWeight = window_weight
+        self._optimizer_config = (
+            None if optimizer is None else keras.optimizers.serialize(optimizer)
+        )
+        self._epochs_trained = 0
+        self.model: Any = self._build()
+        self._compile()
+
+    # ------------------------------------------------------------------ building
+
+    @property
+    def multiple(self) -> tuple[int, ...]:
+        """What the spatial axes of the network's input must be a multiple of."""
+        axes = self.preprocessor.network_axes
+        required = self.architecture.required_multiple
+        if isinstance(required, int):
+            return (required,) * axes
+        if len(required) != axes:
+            raise ConfigurationError(
+                f"{self.architecture!r} is made for {len(required)} axes, the data have {axes}"
+            )
+        return tuple(required)
+
+    def _build(self) -> Any:
+        axes = self.preprocessor.network_axes
+        input_shape = (*(None,) * axes, self.preprocessor.channels)
+        create = (
+            self.architecture.create_model_3D if axes == 3 else self.architecture.create_model_2D
+        )
+        with _seeded(self.seed):
+            return create(input_shape, self.preprocessor.classes)
+
+    def _compile(self, loss: Any = None) -> None:
+        if self._optimizer_config is None:
+            optimizer = keras.optimizers.Adam(self.learning_rate)
+        else:
+            optimizer = keras.optimizers.deserialize(self._optimizer_config)
+        self.model.compile(
+            optimizer=optimizer,
+            loss=self.loss if loss is None else loss,
+            metrics=list(self.metrics),
+            # On a CPU the compiler of TensorFlow is slower than its plain kernels.
+            jit_compile="auto" if _has_gpu() else False,
+        )
+
+    def reset_weights(self) -> None:
+        """Go back to the initial weights; statistics of the training set are forgotten."""
+        self.model.set_weights(self._build().get_weights())
+        self.preprocessor.forget()
+
+    def reset(self) -> None:
+        """Go back to the state after construction: weights, optimizer, fitted statistics."""
+        self.model = self._build()
+        self._compile()
+        self._epochs_trained = 0
+        self.preprocessor.forget()
+
+    def copy(self) -> NeuralNetwork:
+        """Return a network with the same settings and weights of its own."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.model = other._build()
+        other.model.set_weights(self.model.get_weights())
+        other.metrics = [_clone_metric(metric) for metric in self.metrics]
+        other._compile()
+        return other
+
+    # ------------------------------------------------------------------ training
+
+    def train(
+        self,
+        sample_list: Sequence[str],
+        epochs: int = 20,
+        iterations: int | None = None,
+        callbacks: Sequence[Any] = (),
+        class_weight: Sequence[float] | Mapping[int, float] | None = None,
+        verbose: int = 1,
+    ) -> History:
+        """Train on samples.
+
+        What learns from the training set learns from these samples, unless it has learned
+        already (a training that goes on keeps its statistics; :meth:`reset` forgets them).
+
+        Parameters
+        ----------
+        sample_list : sequence of str
+            Indices of the samples.
+        epochs : int
+        iterations : int, optional
+            Number of batches in an epoch. Default: each sample (patch, slice) once.
+        callbacks : sequence of Keras callbacks
+        class_weight : sequence or mapping of float, optional
+            Weight of each class in the loss, background first.
+        verbose : int
+            0 shows no progress bar.
+
+        Returns
+        -------
+        History
+        """
+        return self._fit(sample_list, None, epochs, iterations, callbacks, class_weight, verbose)
+
+    def evaluate(
+        self,
+        training_samples: Sequence[str],
+        validation_samples: Sequence[str],
+        epochs: int = 20,
+        iterations: int | None = None,
+        callbacks: Sequence[Any] = (),
+        class_weight: Sequence[float] | Mapping[int, float] | None = None,
+        verbose: int = 1,
+        restore_best: bool = False,
+    ) -> History:
+        """Train on samples and validate on others after every epoch.
+
+        Parameters
+        ----------
+        training_samples, validation_samples : sequence of str
+            Indices. Nothing is learned from the validation samples, but ``restore_best``
+            chooses by them: do not report scores on the same samples then.
+        restore_best : bool
+            End with the weights of the epoch with the lowest validation loss.
+        epochs, iterations, callbacks, class_weight, verbose
+            As in :meth:`train`.
+
+        Returns
+        -------
+        History
+            With ``val_`` values.
+        """
+        shared = sorted(set(training_samples) & set(validation_samples))
+        if shared:
+            raise ConfigurationError(
+                f"{len(shared)} sample(s) are both in training and in validation: "
+                f"{', '.join(shared[:5])}"
+            )
+        if restore_best:
+            callbacks = [*callbacks, BestWeights()]
+        return self._fit(
+            training_samples,
+            validation_samples,
+            epochs,
+            iterations,
+            callbacks,
+            class_weight,
+            verbose,
+        )
+
+    def _fit(
+        self,
+        training: Sequence[str],
+        validation: Sequence[str] | None,
+        epochs: int,
+        iterations: int | None,
+        callbacks: Sequence[Any],
+        class_weight: Sequence[float] | Mapping[int, float] | None,
+        verbose: int,
+    ) -> History:
+        training = _as_indices(training)
+        if not self.preprocessor.fitted:
+            self.preprocessor.fit(training, verbose=verbose)
+        self.preprocessor.prepare([*training, *_as_indices(validation or [])], verbose=verbose)
+        if class_weight is not None:
+            self._compile(self._weighted_loss(class_weight))
+
+        def generator(indices: Sequence[str], **options: Any) -> DataGenerator:
+            return DataGenerator(
+                indices,
+                self.preprocessor,
+                multiple=self.multiple,
+                workers=self.workers,
+                max_queue_size=self.batch_queue_size,
+                **options,
+            )
+
+        batches = generator(training, iterations=iterations, first_epoch=self._epochs_trained)
+        checks = None if validation is None else generator(_as_indices(validation), validation=True)
+        bars = [ProgressBar(epochs)] if verbose else []
+        with _seeded(self.seed):
+            logged = self.model.fit(
+                batches,
+                validation_data=checks,
+                epochs=epochs,
+                callbacks=[*callbacks, *bars],
+                shuffle=False,  # the generator has an order of its own
+                verbose=0,
+            )
+        self._epochs_trained += len(logged.epoch)
+        return History(logged.history)
+
+    def _weighted_loss(self, class_weight: Sequence[float] | Mapping[int, float]) -> Any:
+        classes = self.preprocessor.classes
+        if isinstance(class_weight, Mapping):
+            weights = [float(class_weight.get(c, 1.0)) for c in range(classes)]
+        else:
+            weights = [float(w) for w in class_weight]
+        if len(weights) != classes:
+            raise ConfigurationError(
+                f"class_weight needs one weight for each of {classes} classes, got {len(weights)}"
+            )
+        if not hasattr(self.loss, "with_class_weights"):
+            raise ConfigurationError(
+                f"class_weight works with the losses of miscnn; {self.loss!r} has no "
+                "with_class_weights(weights). Weight the classes inside of your loss instead"
+            )
+        return self.loss.with_class_weights(weights)
+
+    # ------------------------------------------------------------------ prediction
+
+    def predict(
+        self,
+        sample_list: Subjects,
+        return_output: bool = False,
+        activation_output: bool = False,
+        output_path: str | Path | None = None,
+        verbose: int = 1,
+    ) -> list[NDArray[Any]] | None:
+        """Predict subjects on the grids of their images.
+
+        Parameters
+        ----------
+        sample_list : list of str, path, Sample or ndarray, or a list of them
+            Indices of the data set (also such that came after its construction), a folder
+            in the layout of the data interface, or subjects in memory. No segmentations are
+            needed.
+        return_output : bool
+            Return arrays instead of writing files. Subjects in memory are always returned.
+        activation_output : bool
+            Probabilities ``(…, classes)`` float32 instead of label maps.
+        output_path : path, optional
+            Folder for the files. Default: the data set's ``output_path``.
+        verbose : int
+            0 shows no progress bar.
+
+        Returns
+        -------
+        list of ndarray or None
+            In the order asked for; None if files were written.
+        """
+        data_io, subjects = self._subjects(sample_list)
+        results = []
+        in_memory = all(not isinstance(s, str) for s in subjects)
+        keep = return_output or in_memory
+        for subject in tqdm(subjects, desc="predicting", unit="sample", disable=not verbose):
+            sample = self._load(subject, data_io)
+            prediction = self.predict_sample(sample, activation_output)
+            if keep:
+                results.append(prediction)
+                continue
+            sample.add_prediction(prediction, activation_output)
+            target = output_path if output_path is not None else data_io.output_path
+            data_io.interface.save_prediction(sample, target)
+        return results if keep else None
+
+    def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
+        """Predict one sample; return a label map, or probabilities ``(…, classes)``."""
+        prepared, steps, measures = self.preprocessor.prepare_prediction(sample)
+        probabilities = predict_probabilities(
+            self.model.predict_on_batch,
+            self.preprocessor,
+            prepared,
+            measures,
+            self.multiple,
+            self.window_weight,
+        )
+        return self.preprocessor.postprocessing(sample, steps, probabilities, activation_output)
+
+    def _subjects(self, given: Subjects) -> tuple[DataIO, Sequence[str | Sample | NDArray[Any]]]:
+        data_io = self.preprocessor._data
+        if isinstance(given, Path) or (
+            isinstance(given, str) and given not in data_io.indices_list and Path(given).is_dir()
+        ):
+            interface = type(data_io.interface).from_config(data_io.interface.get_config())
+            data_io = DataIO(interface, given, output_path=data_io.output_path)
+            return data_io, data_io.get_indiceslist()
+        if isinstance(given, (str, Sample)):
+            return data_io, [given]
+        if isinstance(given, np.ndarray) and given.dtype.kind != "U":
+            return data_io, [given]
+        return data_io, [str(g) if isinstance(g, np.str_) else g for g in given]
+
+    def _load(self, subject: str | Sample | NDArray[Any], data_io: DataIO) -> Sample:
+        if isinstance(subject, Sample):
+            return subject
+        if isinstance(subject, str):
+            return data_io.sample_loader(subject, load_seg=False)
+        interface = data_io.interface
+        return Sample(
+            "array",
+            subject,
+            interface.channels,
+            interface.classes,
+            three_dim=interface.three_dim,
+        )
+
+    # ------------------------------------------------------------------ files
+
+    def dump(self, file_path: str | Path) -> None:
+        """Write the Keras model (``.keras``), without the recipe; see :meth:`save` for both."""
+        with atomic_path(file_path) as temporary:
+            self.model.save(temporary, include_optimizer=False)
+
+    def load(self, file_path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> None:
+        """Read a Keras model that :meth:`dump` wrote; it is compiled as this one was."""
+        self.model = keras.models.load_model(
+            file_path, custom_objects=dict(custom_objects or {}), compile=False
+        )
+        self._compile()
+
+    def save(self, folder: str | Path) -> None:
+        """Write everything a prediction needs: network, recipe, fitted statistics.
+
+        Read it with :func:`miscnn.load`.
+        """
+        from miscnn.neural_network.bundle import save
+
+        save(self, folder)
+
+    def __repr__(self) -> str:
+        return (
+            f"NeuralNetwork({self.architecture!r}, {self.model.count_params():,} parameters, "
+            f"{self.preprocessor!r})"
+        )
+
+
+Neural_Network = NeuralNetwork
+
+
+def _as_indices(indices: Sequence[str]) -> list[str]:
+    if isinstance(indices, str):
+        raise ConfigurationError(f"a list of indices is needed, got the string {indices!r}")
+    return [str(index) for index in indices]
+
+
+def _has_gpu() -> bool:
+    if keras.backend.backend() != "tensorflow":
+        return True
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def _clone_metric(metric: Any) -> Any:
+    if isinstance(metric, keras.metrics.Metric):
+        return type(metric).from_config(metric.get_config())
+    return metric
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed what Keras draws from, and give Python and NumPy their own state back."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # Keras uses it
+    keras.utils.set_random_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002

@@ -1,0 +1,9 @@
+"""Random changes of image and labels during training."""
+
+from __future__ import annotations
+
+from miscnn.processing.augmentation.base import Augmentation
+from miscnn.processing.augmentation.compose import Compose
+from miscnn.processing.augmentation.general import Data_Augmentation, GeneralAugmentation
+
+__all__ = ["Augmentation", "Compose", "Data_Augmentation", "GeneralAugmentation"]

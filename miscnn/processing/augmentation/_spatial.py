@@ -1,0 +1,204 @@
+"""One spatial map for image and labels.
+
+Positions are voxel indices. With ``c`` the centre of the patch, an output position ``o``
+shows what lies at ``c + A (o − c − t) + u(o)`` of the input: ``A`` undoes rotation and
+scaling, ``t`` is the translation, ``u`` the elastic displacement.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from batchgenerators.augmentations.utils import (
+    create_matrix_rotation_2d,
+    create_matrix_rotation_x_3d,
+    create_matrix_rotation_y_3d,
+    create_matrix_rotation_z_3d,
+    interpolate_img,
+)
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform, gaussian_filter, gaussian_filter1d
+
+Array = NDArray[Any]
+
+_affine: Any = affine_transform  # the types of its stubs are narrower than what it takes
+
+# Patches with a longer ratio of two axes are not turned or deformed across these axes: their
+# voxels are almost always as unequal, and a rotation of indices would shear the anatomy.
+ANISOTROPY = 3.0
+
+
+def plane_of(patch_shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the axes that a rotation or deformation may mix.
+
+    All, unless the patch is 3D and one axis is more than three times as long as another: then
+    the two axes of most equal length (of several such pairs the longest).
+    """
+    axes = tuple(range(len(patch_shape)))
+    if len(axes) == 2 or max(patch_shape) <= ANISOTROPY * min(patch_shape):
+        return axes
+
+    def unequal(pair: tuple[int, ...]) -> tuple[float, int]:
+        short, long = sorted(patch_shape[axis] for axis in pair)
+        return long / short, -long
+
+    return min(itertools.combinations(axes, 2), key=unequal)
+
+
+def rotation_matrix(angles: Sequence[float]) -> NDArray[np.float64]:
+    """Return the matrix that turns an object: one angle in 2D, about x, y and z in 3D.
+
+    Angles in degrees, right-handed: a positive angle turns the first towards the second axis
+    of the planes (y, z), (z, x) and (x, y), as ``numpy.rot90`` does.
+    """
+    radians = np.radians(np.asarray(angles, dtype=float))
+    if len(radians) == 1:
+        matrix = create_matrix_rotation_2d(radians[0])
+    else:
+        matrix = create_matrix_rotation_x_3d(radians[0])
+        matrix = create_matrix_rotation_y_3d(radians[1], matrix)
+        matrix = create_matrix_rotation_z_3d(radians[2], matrix)
+    # A quarter turn is exact this way: its cosine is 6e-17 otherwise.
+    return np.round(np.asarray(matrix, dtype=float), 14)
+
+
+def inverse_map(parameters: Mapping[str, Any], ndim: int) -> tuple[Array, Array]:
+    """Return ``A`` and ``t`` of drawn parameters."""
+    matrix = np.eye(ndim)
+    if "rotation" in parameters:
+        matrix = rotation_matrix(parameters["rotation"]).T
+    matrix = matrix / float(parameters.get("scaling", 1.0))
+    return matrix, np.asarray(parameters.get("translation", (0,) * ndim), dtype=float)
+
+
+def reach(
+    patch_shape: Sequence[int], matrix: Array, translation: Array, displacement: float
+) -> NDArray[np.float64]:
+    """Return how far beyond the patch's faces a map looks, in voxels per axis."""
+    half = (np.asarray(patch_shape, dtype=float) - 1) / 2
+    farthest = np.abs(matrix) @ half + np.abs(matrix @ translation) + displacement
+    return np.asarray(np.maximum(farthest - half, 0.0))
+
+
+def bounded(wanted: Array, patch_shape: Sequence[int]) -> tuple[int, ...]:
+    """Round a reach up to a margin of at most half of the patch."""
+    # 1e-9: a reach of whole voxels carries rounding errors of the sine and cosine
+    margin = np.minimum(np.ceil(wanted - 1e-9), np.asarray(patch_shape) // 2)
+    return tuple(int(value) for value in margin)
+
+
+def shift(
+    array: Array, patch_shape: Sequence[int], translation: Sequence[int], border: str
+) -> Array:
+    """Cut the patch displaced by whole voxels: no interpolation."""
+    for axis, (want, step) in enumerate(zip(patch_shape, translation, strict=True)):
+        size = array.shape[axis]
+        first = (size - want) // 2 - int(step)
+        if 0 <= first <= size - want:
+            array = array[(slice(None),) * axis + (slice(first, first + want),)]
+        else:
+            index = np.arange(first, first + want)
+            array = np.take(array, _at_border(index, size, border), axis=axis)
+    return array
+
+
+def _at_border(index: NDArray[np.intp], size: int, border: str) -> NDArray[np.intp]:
+    if border == "nearest":
+        return np.clip(index, 0, size - 1)
+    index = index % (2 * size)  # reflect: d c b a | a b c d | d c b a
+    return np.minimum(index, 2 * size - 1 - index)
+
+
+def warp(
+    image: NDArray[np.float32],
+    segmentation: Array,
+    patch_shape: Sequence[int],
+    parameters: Mapping[str, Any],
+    order: int,
+    border: str,
+) -> tuple[NDArray[np.float32], Array]:
+    """Interpolate image (with an order) and labels (nearest) once, at the same positions."""
+    shape = tuple(patch_shape)
+    matrix, translation = inverse_map(parameters, len(shape))
+    half = (np.asarray(shape) - 1) / 2
+    start = (np.asarray(segmentation.shape) - np.asarray(shape)) // 2
+    offset = start + half - matrix @ (half + translation)
+    if "elastic" in parameters:
+        coordinates = _coordinates(shape, matrix, offset)
+        _displace(coordinates, parameters["elastic"])
+        channels = [
+            interpolate_img(image[..., channel], coordinates, order, border)
+            for channel in range(image.shape[-1])
+        ]
+        labels = interpolate_img(segmentation, coordinates, 0, border, is_seg=True)
+        return np.stack(channels, axis=-1), labels
+    if np.count_nonzero(matrix - np.diag(np.diag(matrix))) == 0:
+        matrix = np.diag(matrix)  # SciPy is faster where no axes are mixed
+    moved = np.empty((*shape, image.shape[-1]), dtype=np.float32)
+    for channel in range(image.shape[-1]):
+        _affine(image[..., channel], matrix, offset, shape, moved[..., channel], order, border)
+    return moved, _affine(segmentation, matrix, offset, shape, segmentation.dtype, 0, border)
+
+
+def _coordinates(shape: Sequence[int], matrix: Array, offset: Array) -> NDArray[np.float32]:
+    # Not batchgenerators' mesh and rotate_coords_3d: these are float64, and multiply by BLAS,
+    # whose last bits may depend on its number of threads.
+    grid = [axis.astype(np.float32) for axis in np.ogrid[tuple(slice(size) for size in shape)]]
+    coordinates = np.empty((len(shape), *shape), dtype=np.float32)
+    for row in range(len(shape)):
+        total: Any = np.float32(offset[row])
+        for column, axis in enumerate(grid):
+            if matrix[row, column] != 0:
+                total = total + np.float32(matrix[row, column]) * axis
+        coordinates[row] = total
+    return coordinates
+
+
+def _displace(coordinates: NDArray[np.float32], elastic: Mapping[str, Any]) -> None:
+    rng = np.random.default_rng(int(elastic["seed"]))
+    for axis in elastic["axes"]:
+        coordinates[axis] += smooth_field(
+            rng, coordinates.shape[1:], float(elastic["sigma"]), float(elastic["displacement"])
+        )
+
+
+def deviation_of_alpha(sigma: float, ndim: int) -> float:
+    """Return the displacement's standard deviation in batchgenerators' model at ``alpha`` 1.
+
+    That is white noise in (−1, 1), smoothed with a Gaussian of ``sigma`` voxels:
+    ``sqrt(1/3) / (2 sqrt(π) sigma) ** (ndim / 2)``.
+    """
+    return float(np.sqrt(1 / 3) / (2 * np.sqrt(np.pi) * sigma) ** (ndim / 2))
+
+
+def smooth_field(
+    rng: np.random.Generator, shape: Sequence[int], sigma: float, deviation: float
+) -> NDArray[np.float32]:
+    """Return a random field: white noise, smoothed with a Gaussian, of a standard deviation.
+
+    batchgenerators' ``elastic_deform_coordinates`` makes such a field from NumPy's global
+    state, on every voxel, and sinking to half at the faces. Here the noise lives on a grid of
+    a third of ``sigma``, on which the field is already smooth, is smoothed periodically, and
+    brought to the voxels linearly: ten times faster at a sigma of 11 voxels.
+    """
+    step = max(1, int(sigma // 3))
+    coarse_shape = [-(-(size - 1) // step) + 2 for size in shape]
+    field = rng.uniform(-1, 1, coarse_shape).astype(np.float32)
+    field = gaussian_filter(field, sigma / step, mode="wrap")
+    variance = 1 / 3  # of uniform noise in (−1, 1), reduced by the weights' sum of squares
+    for size in coarse_shape:
+        impulse = np.zeros(size)
+        impulse[0] = 1
+        variance *= float(np.sum(gaussian_filter1d(impulse, sigma / step, mode="wrap") ** 2))
+    field *= np.float32(deviation / np.sqrt(variance))
+    for axis, size in enumerate(shape):
+        position = np.arange(size) / step
+        below = position.astype(np.intp)
+        weight = (position - below).astype(np.float32)
+        weight = weight.reshape((-1,) + (1,) * (len(shape) - 1 - axis))
+        lower = np.take(field, below, axis=axis)
+        field = lower + weight * (np.take(field, below + 1, axis=axis) - lower)
+    return field

@@ -1,0 +1,108 @@
+"""Several augmentations, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn.exceptions import ConfigurationError
+from miscnn.processing.augmentation._ranges import check_probability
+from miscnn.processing.augmentation.base import Augmentation, center_crop
+
+
+class Compose(Augmentation):
+    """Apply augmentations in their order.
+
+    Parameters
+    ----------
+    augmentations : sequence of Augmentation
+    probability : float
+        How often a patch is augmented at all.
+
+    Notes
+    -----
+    Each augmentation works on the patch and the margin that those after it want. Parameters
+    are therefore drawn from the last to the first.
+    """
+
+    def __init__(self, augmentations: Sequence[Augmentation], probability: float = 1.0) -> None:
+        self.augmentations = tuple(augmentations)
+        self.probability = probability
+        check_probability("probability", probability)
+        for part in self.augmentations:
+            if not isinstance(part, Augmentation):
+                raise ConfigurationError(
+                    f"augmentations must be a sequence of Augmentation objects; received {part!r}"
+                )
+
+    def margin(
+        self, patch_shape: Sequence[int], parameters: Mapping[str, Any] | None = None
+    ) -> tuple[int, ...]:
+        """Return the sum of the margins; see :meth:`Augmentation.margin`."""
+        if parameters is None:
+            shape = tuple(patch_shape)
+            for part in reversed(self.augmentations):
+                shape = _grown(shape, part.margin(shape))
+        else:
+            shape = tuple(parameters["input_shape"]) if parameters else tuple(patch_shape)
+        return tuple((n - m) // 2 for n, m in zip(shape, patch_shape, strict=True))
+
+    def sample_parameters(
+        self, rng: np.random.Generator, patch_shape: Sequence[int], channels: int
+    ) -> dict[str, Any]:
+        """Draw for every augmentation; see :meth:`Augmentation.sample_parameters`.
+
+        ``steps`` has an item for each augmentation that does something: its position, its
+        parameters, and the shape of what it returns. ``input_shape`` is the patch with all
+        margins.
+        """
+        if rng.random() >= self.probability:
+            return {}
+        shape = tuple(patch_shape)
+        steps: list[dict[str, Any]] = []
+        for position, part in reversed(list(enumerate(self.augmentations))):
+            drawn = part.sample_parameters(rng, shape, channels)
+            if drawn:
+                step = {"augmentation": position, "parameters": drawn, "patch_shape": list(shape)}
+                steps.insert(0, step)
+                shape = _grown(shape, part.margin(shape, drawn))
+        return {"steps": steps, "input_shape": list(shape)} if steps else {}
+
+    def apply(
+        self,
+        image: NDArray[np.float32],
+        segmentation: NDArray[Any],
+        parameters: Mapping[str, Any],
+        patch_shape: Sequence[int],
+    ) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Apply drawn parameters; see :meth:`Augmentation.apply`.
+
+        Where the input has less margin than was asked for, it is continued by its border voxels.
+        """
+        if parameters:
+            first = parameters["steps"][0]["patch_shape"]
+            image, segmentation = _at_least(image, first), _at_least(segmentation, first)
+        for step in parameters.get("steps", ()):
+            part = self.augmentations[step["augmentation"]]
+            image, segmentation = part.apply(
+                image, segmentation, step["parameters"], step["patch_shape"]
+            )
+        return center_crop(image, patch_shape), center_crop(segmentation, patch_shape)
+
+
+def _grown(shape: Sequence[int], margin: Sequence[int]) -> tuple[int, ...]:
+    return tuple(n + 2 * m for n, m in zip(shape, margin, strict=True))
+
+
+def _at_least(array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """Pad the centre of an array; the inverse of :func:`center_crop`."""
+    missing = [max(0, want - size) for size, want in zip(array.shape, shape, strict=False)]
+    if not any(missing):
+        return array
+    # what center_crop would cut off before the centre: (want - size) // 2
+    width = [(total // 2, total - total // 2) for total in missing]
+    width += [(0, 0)] * (array.ndim - len(width))
+    return np.pad(array, width, mode="edge")

@@ -1,0 +1,244 @@
+"""Making batches: which patches, from where, and what is done to them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn.exceptions import ConfigurationError
+from miscnn.processing.patches import WindowGrid, cut, draw_start, round_up
+from miscnn.processing.prepared import PreparedSample
+from miscnn.processing.preprocessor import Preprocessor
+
+Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+# Stands for the epoch in the seed of validation batches, which are the same in every epoch.
+_VALIDATION_EPOCH = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One patch to be made: of which sample, and where unless that is drawn."""
+
+    index: str
+    start: tuple[int, ...] | None = None
+
+
+class BatchMaker:
+    """Makes batches of patches, images or slices with their one-hot labels.
+
+    Parameters
+    ----------
+    preprocessor : Preprocessor
+        The recipe; fitted.
+    indices : sequence of str
+        Samples to make batches of.
+    training : bool
+        With augmentation, in another order every epoch, and with a last batch that is
+        filled up. Otherwise the same batches every time, each item once.
+    multiple : sequence of int, optional
+        What the network's spatial axes must be a multiple of.
+
+    Notes
+    -----
+    An epoch visits each item once: each sample with random crops and whole images, each cell
+    of the grid, each slice. Items are permuted from ``(seed, epoch)``; everything that is
+    drawn for batch ``k`` comes from ``default_rng([seed, epoch, k])``.
+    """
+
+    def __init__(
+        self,
+        preprocessor: Preprocessor,
+        indices: Sequence[str],
+        training: bool,
+        multiple: Sequence[int] | None = None,
+    ) -> None:
+        if not len(indices):
+            raise ConfigurationError("there are no samples to make batches of")
+        self._recipe = preprocessor
+        self._training = training
+        self._multiple = tuple(multiple or (1,) * preprocessor.network_axes)
+        preprocessor.prepare(indices)
+        self._sources = {i: preprocessor.batch_source(i) for i in dict.fromkeys(indices)}
+        self._common_shape = self._find_common_shape()
+        self._items = [item for i in indices for item in self._items_of(self._sources[i][0])]
+        # Neighbouring batches ask for the same one or two permutations.
+        self._permutation = functools.lru_cache(maxsize=4)(self._draw_permutation)
+        if not self._items:
+            raise ConfigurationError(
+                "all patches of all samples are blank: none holds a label other than "
+                f"{preprocessor.patchwise_skip_class}; set patchwise_skip_blanks=False or look "
+                "at the segmentations with DataIO.verify()"
+            )
+
+    @property
+    def n_items(self) -> int:
+        """Number of patches, images or slices in an epoch."""
+        return len(self._items)
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+        return math.ceil(len(self._items) / self._recipe.batch_size)
+
+    def batch(self, epoch: int, number: int) -> Batch:
+        """Make a batch.
+
+        Returns
+        -------
+        images : ndarray
+            ``(batch, …, channels)`` float32.
+        labels : ndarray
+            ``(batch, …, classes)`` float32, one-hot.
+        """
+        images, labels = self.patches(epoch, number)
+        return images, one_hot(labels, self.classes)
+
+    def patches(self, epoch: int, number: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Make a batch with integer labels ``(batch, …)``."""
+        epoch = epoch if self._training else _VALIDATION_EPOCH
+        rng = np.random.default_rng([self._recipe.seed, epoch, number])
+        patches = [self._patch(item, rng) for item in self._chosen(epoch, number)]
+        images = np.stack([image for image, _ in patches])
+        labels = np.stack([label for _, label in patches])
+        return images, labels
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, background included."""
+        return self._recipe.classes
+
+    def _chosen(self, epoch: int, number: int) -> list[_Item]:
+        size, n = self._recipe.batch_size, len(self._items)
+        first = number * size
+        if not self._training:
+            first %= size * len(self)
+            return self._items[first : first + size]
+        chosen = []
+        for position in range(first, first + size):
+            # Beyond the last item the epoch goes on with a new permutation.
+            around, place = divmod(position, n)
+            chosen.append(self._items[int(self._permutation(epoch, around)[place])])
+        return chosen
+
+    def _draw_permutation(self, epoch: int, around: int) -> NDArray[np.intp]:
+        n = len(self._items)
+        return np.random.default_rng([self._recipe.seed, epoch, around, n]).permutation(n)
+
+    def _items_of(self, prepared: PreparedSample) -> list[_Item]:
+        recipe = self._recipe
+        if recipe.analysis in ("patchwise-crop", "fullimage"):
+            return [_Item(prepared.index)]
+        shape = prepared.geometry.shape
+        window = self._window(prepared)
+        overlap = recipe.window_overlap(window, prediction=False)
+        if recipe.is_slicewise:
+            # Within the slice a patch is drawn; across slices each has its turn.
+            slices = range(prepared.geometry.n_slices)
+            axis = prepared.geometry.slice_axis
+            starts = [tuple(s if a == axis else 0 for a in range(len(shape))) for s in slices]
+        elif recipe.analysis == "slicewise":  # 2D images are their own only slice
+            return [_Item(prepared.index)]
+        else:
+            starts = list(WindowGrid(shape, window, overlap))
+        if recipe.patchwise_skip_blanks:
+            labels = np.asarray(prepared.labels[...])
+            extent = self._extent(prepared, window)
+            starts = [
+                s for s in starts if np.any(cut(labels, s, extent) != recipe.patchwise_skip_class)
+            ]
+        return [_Item(prepared.index, start) for start in starts]
+
+    def _extent(self, prepared: PreparedSample, window: Sequence[int]) -> tuple[int, ...]:
+        """What of the labels an item can show: the whole slice, or the window."""
+        if not self._recipe.is_slicewise:
+            return tuple(window)
+        axis = prepared.geometry.slice_axis
+        return tuple(1 if a == axis else n for a, n in enumerate(prepared.geometry.shape))
+
+    def _window(self, prepared: PreparedSample) -> tuple[int, ...]:
+        recipe = self._recipe
+        axis = prepared.geometry.slice_axis
+        if recipe.patch_shape is not None:
+            return recipe.window_shape(prepared.geometry.shape, axis, self._multiple)
+        common = list(self._common_shape)
+        if recipe.is_slicewise:
+            common.insert(axis, 1)
+        return tuple(common)
+
+    def _find_common_shape(self) -> tuple[int, ...]:
+        """The shape that all whole images (or slices) are padded to: that of the largest."""
+        shapes = []
+        for prepared, _ in self._sources.values():
+            shape = list(prepared.geometry.shape)
+            if self._recipe.is_slicewise:
+                del shape[prepared.geometry.slice_axis]
+            shapes.append(shape)
+        largest = np.max(shapes, axis=0)
+        return round_up([int(n) for n in largest], self._multiple)
+
+    def _patch(
+        self, item: _Item, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        recipe = self._recipe
+        prepared, measures = self._sources[item.index]
+        window = self._window(prepared)
+        start = self._start(item, prepared, window, rng)
+        axis = prepared.geometry.slice_axis if recipe.is_slicewise else None
+        shape = tuple(n for a, n in enumerate(window) if a != axis)
+
+        augmentation = recipe.data_augmentation if self._training else None
+        parameters: dict[str, Any] = {}
+        margin = [0] * len(window)
+        if augmentation is not None:
+            channels = prepared.image.shape[-1]
+            parameters = augmentation.sample_parameters(rng, shape, channels)
+            if parameters:
+                wanted = iter(augmentation.margin(shape))
+                margin = [0 if a == axis else next(wanted) for a in range(len(window))]
+        start = tuple(s - m for s, m in zip(start, margin, strict=True))
+        extent = tuple(n + 2 * m for n, m in zip(window, margin, strict=True))
+
+        image = cut(prepared.image, start, extent, prepared.fill)
+        labels = cut(prepared.labels, start, extent)
+        image = recipe.transform_patch(image, measures)
+        if axis is not None:
+            image, labels = image.squeeze(axis), labels.squeeze(axis)
+        if augmentation is not None and parameters:
+            image, labels = augmentation.apply(image, labels, parameters, shape)
+        return image, labels
+
+    def _start(
+        self,
+        item: _Item,
+        prepared: PreparedSample,
+        window: Sequence[int],
+        rng: np.random.Generator,
+    ) -> tuple[int, ...]:
+        recipe = self._recipe
+        shape = prepared.geometry.shape
+        if recipe.is_slicewise and item.start is not None:
+            axis = prepared.geometry.slice_axis
+            drawn = list(draw_start(rng, shape, window))
+            drawn[axis] = item.start[axis]
+            return tuple(drawn)
+        if item.start is not None:
+            return item.start
+        focus = None
+        blank_allowed = not recipe.patchwise_skip_blanks
+        if not blank_allowed or rng.random() < recipe.foreground_oversampling:
+            without = 0 if blank_allowed else recipe.patchwise_skip_class
+            focus = prepared.draw_foreground(rng, without)
+        return draw_start(rng, shape, window, focus)
+
+
+def one_hot(labels: NDArray[Any], classes: int) -> NDArray[np.float32]:
+    """Return ``(…, classes)`` float32 with a one at each label."""
+    encoded = np.zeros((*labels.shape, classes), dtype=np.float32)
+    np.put_along_axis(encoded, labels[..., np.newaxis].astype(np.intp), 1.0, axis=-1)
+    return encoded

@@ -1,0 +1,135 @@
+"""Running subfunctions one after the other, and undoing them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn._configurable import to_json
+from miscnn.data_loading.geometry import Geometry
+from miscnn.data_loading.sample import Sample
+from miscnn.exceptions import ConfigurationError
+from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction
+
+
+@dataclass(frozen=True)
+class Step:
+    """What undoing one subfunction needs: the grid before it, and what it left behind."""
+
+    geometry: Geometry
+    extended: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the step as JSON values."""
+        return {
+            "shape": list(self.geometry.shape),
+            "affine": self.geometry.affine.tolist(),
+            "extended": to_json(self.extended),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Step:
+        """Undo :meth:`to_json`."""
+        return cls(Geometry(value["shape"], value["affine"]), dict(value["extended"]))
+
+
+def split_chain(
+    subfunctions: Sequence[Subfunction],
+) -> tuple[list[Subfunction], list[PointwiseSubfunction]]:
+    """Split a chain into what must see whole images and the pointwise rest at its end.
+
+    The first part is run once per subject and kept; the rest is cheap and is run on each
+    patch. The kept data thereby depend neither on windows nor on what was fitted to a
+    training set, and serve every fold.
+    """
+    head = list(subfunctions)
+    tail: list[PointwiseSubfunction] = []
+    while head and isinstance(head[-1], PointwiseSubfunction):
+        tail.insert(0, head.pop())  # type: ignore[arg-type]  # checked in the line above
+    return head, tail
+
+
+def run_chain(
+    sample: Sample, subfunctions: Sequence[Subfunction], training: bool
+) -> tuple[Sample, list[Step]]:
+    """Run subfunctions on a sample.
+
+    Returns
+    -------
+    sample : Sample
+        A new sample.
+    steps : list of Step
+        One per subfunction, for :func:`undo_chain`.
+    """
+    steps = []
+    for subfunction in subfunctions:
+        given = sample.copy()
+        given.extended = {}
+        result = subfunction.preprocessing(given, training)
+        result = given if result is None else result
+        if result.image.shape[:-1] != result.geometry.shape:
+            if result.geometry is not sample.geometry:
+                raise ConfigurationError(
+                    f"{type(subfunction).__name__} returned an image of shape "
+                    f"{result.image.shape[:-1]} with a geometry of {result.geometry.shape}"
+                )
+            # A subfunction that knows nothing of geometry has changed the size of the image.
+            result.geometry = sample.geometry.resized(result.image.shape[:-1])
+        steps.append(Step(sample.geometry, result.extended))
+        sample = result
+    return sample, steps
+
+
+def undo_chain(
+    sample: Sample,
+    subfunctions: Sequence[Subfunction],
+    steps: Sequence[Step],
+    probabilities: NDArray[np.float32],
+    activation_output: bool,
+) -> NDArray[Any]:
+    """Take network output back through the subfunctions, in reverse order.
+
+    Probabilities are kept as long as possible, so that a resampling interpolates them and not
+    labels. The argmax is taken before the first subfunction that works on labels only
+    (``restores_probabilities`` is False), otherwise at the end.
+
+    Returns
+    -------
+    ndarray
+        Labels in the smallest unsigned type, or probabilities ``(…, classes)`` if
+        ``activation_output``.
+    """
+    prediction: NDArray[Any] = probabilities
+    classes = probabilities.shape[-1]
+    keep = True
+    for subfunction, step in zip(reversed(subfunctions), reversed(steps), strict=True):
+        if type(subfunction).postprocessing is Subfunction.postprocessing:
+            continue  # it leaves predictions as they are
+        if keep and not activation_output and not subfunction.restores_probabilities:
+            prediction = argmax_labels(prediction)
+            keep = False
+        view = sample.copy()
+        view.geometry = step.geometry
+        view.extended = dict(step.extended)
+        view.prediction = prediction
+        prediction = subfunction.postprocessing(view, prediction, keep)
+    if keep and not activation_output:
+        prediction = argmax_labels(prediction)
+    expected = sample.geometry.shape + ((classes,) if activation_output else ())
+    if prediction.shape != expected:
+        raise ConfigurationError(
+            f"sample {sample.index!r}: taken back through the subfunctions the prediction has "
+            f"shape {prediction.shape}, the image asks for {expected}; a subfunction that "
+            "changes the shape needs a postprocessing() that undoes it"
+        )
+    return prediction
+
+
+def argmax_labels(probabilities: NDArray[Any]) -> NDArray[Any]:
+    """Return the label of the largest probability; the lowest label among equals."""
+    dtype = np.min_scalar_type(max(probabilities.shape[-1] - 1, 1))
+    return np.argmax(probabilities, axis=-1).astype(dtype)

@@ -1,0 +1,92 @@
+"""The recipe as a Keras data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from miscnn._keras import keras
+from miscnn.exceptions import ConfigurationError
+from miscnn.processing.batches import Batch, BatchMaker
+from miscnn.processing.cache import fingerprint, source_fingerprint
+from miscnn.processing.preprocessor import Preprocessor
+from miscnn.processing.stored_batches import StoredBatches
+
+
+class DataGenerator(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
+    """Hands batches to Keras.
+
+    What a batch holds depends on the seed, the epoch and the number of the batch, never on
+    which of how many threads makes it.
+
+    Parameters
+    ----------
+    sample_list : sequence of str
+        Indices of the samples.
+    preprocessor : Preprocessor
+        The recipe; fitted.
+    training : bool
+        Make training batches: augmented, in another order every epoch.
+    validation : bool
+        Make validation batches: the same ones every epoch, without augmentation.
+    iterations : int, optional
+        Number of batches in an epoch. Default: as many as it takes to see every item once.
+    multiple : sequence of int, optional
+        What the network's spatial axes must be a multiple of.
+    workers, max_queue_size : int
+        Number of loading threads (0: the calling thread) and of batches made ahead.
+    first_epoch : int
+        Number of the first epoch, for a training that goes on.
+    """
+
+    def __init__(
+        self,
+        sample_list: Sequence[str],
+        preprocessor: Preprocessor,
+        training: bool = True,
+        validation: bool = False,
+        iterations: int | None = None,
+        *,
+        multiple: Sequence[int] | None = None,
+        workers: int = 1,
+        max_queue_size: int = 4,
+        first_epoch: int = 0,
+    ) -> None:
+        super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=max_queue_size)
+        if isinstance(sample_list, str):
+            raise ConfigurationError(
+                f"sample_list must be a list of indices, got the string {sample_list!r}"
+            )
+        training = training and not validation
+        maker = BatchMaker(preprocessor, sample_list, training, multiple)
+        self._batches: BatchMaker | StoredBatches = maker
+        if preprocessor.prepare_batches and training:
+            self._batches = _stored(maker, sample_list, preprocessor, multiple)
+        self._iterations = iterations
+        self._epoch = first_epoch
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+        return self._iterations or len(self._batches)
+
+    def __getitem__(self, number: int) -> Batch:
+        """Return a batch: images ``(b, …, c)`` and one-hot labels ``(b, …, classes)``."""
+        return self._batches.batch(self._epoch, number)
+
+    def on_epoch_end(self) -> None:
+        """Go on to the next epoch; Keras calls this when no batch is under way."""
+        self._epoch += 1
+
+
+def _stored(
+    maker: BatchMaker,
+    indices: Sequence[str],
+    preprocessor: Preprocessor,
+    multiple: Sequence[int] | None,
+) -> StoredBatches:
+    data_io = preprocessor.data_io
+    assert data_io is not None  # the maker has read from it
+    sources = [source_fingerprint(data_io.interface, index) for index in indices]
+    key = fingerprint(preprocessor.get_config(), sources, list(indices), list(multiple or ()))
+    folder = Path(data_io.batch_path) / f"batches-{key}"
+    return StoredBatches(maker, folder, preprocessor.seed)

@@ -1,0 +1,513 @@
+"""The recipe from samples to batches, and from network output back to label maps."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, overload
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from miscnn._configurable import from_json, serialize, to_json
+from miscnn.data_loading.data_io import DataIO
+from miscnn.data_loading.sample import Sample
+from miscnn.exceptions import ConfigurationError, NotFittedError
+from miscnn.processing.augmentation.base import Augmentation
+from miscnn.processing.augmentation.general import GeneralAugmentation
+from miscnn.processing.cache import SampleCache, fingerprint, source_fingerprint
+from miscnn.processing.chain import Step, run_chain, split_chain, undo_chain
+from miscnn.processing.patches import WindowGrid, round_up
+from miscnn.processing.prepared import PreparedSample
+from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction
+
+_log = logging.getLogger("miscnn.processing.preprocessor")
+
+Analysis = Literal["patchwise-crop", "patchwise-grid", "fullimage", "slicewise"]
+Cache = Literal["disk", "memory"]
+
+# First entry of the seed of everything that is drawn outside of batches.
+_FIT_STREAM = 0x0F17
+_LOCATION_STREAM = 0x10C5
+
+
+class Preprocessor:
+    """Turns samples into batches, and network output back into predictions.
+
+    Parameters
+    ----------
+    data_io : DataIO or None
+        The data set. None only for a recipe that is to predict new files later.
+    batch_size : int
+        Number of patches (or images, or slices) in a batch.
+    subfunctions : sequence of Subfunction
+        Operations on whole samples, in this order. They are copied: what they learn stays
+        with this preprocessor.
+    data_aug : Augmentation, "general" or None
+        Random changes during training; "general" is :class:`GeneralAugmentation` with its
+        defaults.
+    prepare_subfunctions : bool, optional
+        Name of MIScnn 1.x: True is ``cache="disk"``, False is ``cache="memory"``.
+    prepare_batches : bool
+        Make the batches of one epoch beforehand, store them on disk, and go through them in
+        another order every epoch. Augmentation and positions are then drawn once only.
+    analysis : {"patchwise-crop", "patchwise-grid", "fullimage", "slicewise"}
+        What the network sees: patches at random positions; all patches of a grid; whole
+        images; single slices of volumes across their slice axis (a 2D network).
+    patch_shape : sequence of int, optional
+        Shape of a patch in voxels *after* the subfunctions. Required for both patch-wise
+        modes; for "slicewise" the shape within the slice, whole slices without it.
+    use_multiprocessing : bool
+        Name of MIScnn 1.x, without effect: loading uses threads, which need no guard of the
+        main module.
+    seed : int
+        Everything random is drawn from it. The batch ``k`` of epoch ``e`` depends on
+        ``(seed, e, k)`` alone.
+    cache : {"disk", "memory"}
+        Where prepared samples are kept.
+    patchwise_overlap : sequence of int, optional
+        Least overlap of neighbouring windows in voxels, in prediction and in grids. Default:
+        half of the patch in prediction, none in training.
+    patchwise_skip_blanks : bool
+        Leave out training patches that hold nothing but ``patchwise_skip_class``.
+    patchwise_skip_class : int
+    foreground_oversampling : float
+        Share of the random patches that are laid over a random voxel of a random foreground
+        class of their subject, 0 … 1.
+    workers : int
+        Number of threads that prepare samples.
+
+    Attributes
+    ----------
+    subfunctions : list of Subfunction
+    data_augmentation : Augmentation or None
+    """
+
+    def __init__(
+        self,
+        data_io: DataIO | None,
+        batch_size: int,
+        subfunctions: Iterable[Subfunction] = (),
+        data_aug: Augmentation | Literal["general"] | None = "general",
+        prepare_subfunctions: bool | None = None,
+        prepare_batches: bool = False,
+        analysis: Analysis = "patchwise-crop",
+        patch_shape: Sequence[int] | None = None,
+        use_multiprocessing: bool = False,
+        *,
+        seed: int = 0,
+        cache: Cache = "disk",
+        patchwise_overlap: Sequence[int] | None = None,
+        patchwise_skip_blanks: bool = False,
+        patchwise_skip_class: int = 0,
+        foreground_oversampling: float = 1 / 3,
+        workers: int = 2,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigurationError(f"batch_size must be at least 1, got {batch_size}")
+        if analysis not in get_args(Analysis):
+            raise ConfigurationError(
+                f"analysis {analysis!r} is unknown; use one of {', '.join(get_args(Analysis))}"
+            )
+        if analysis.startswith("patchwise") and patch_shape is None:
+            raise ConfigurationError(
+                f'analysis="{analysis}" needs patch_shape, such as (96, 96, 96); '
+                'for images that fit into memory as a whole use analysis="fullimage"'
+            )
+        if not 0.0 <= foreground_oversampling <= 1.0:
+            raise ConfigurationError(
+                f"foreground_oversampling is a share, 0 … 1; got {foreground_oversampling}"
+            )
+        self.data_io = data_io
+        self.batch_size = batch_size
+        self.subfunctions = [copy.deepcopy(s) for s in subfunctions]
+        self.data_augmentation = _as_augmentation(data_aug)
+        self.prepare_batches = prepare_batches
+        self.analysis: Analysis = analysis
+        whole = patch_shape is None or analysis == "fullimage"
+        self.patch_shape = None if whole else tuple(int(n) for n in patch_shape or ())
+        self.use_multiprocessing = use_multiprocessing
+        self.seed = seed
+        if prepare_subfunctions is not None:
+            cache = "disk" if prepare_subfunctions else "memory"
+        if cache not in get_args(Cache):
+            raise ConfigurationError(f'cache must be "disk" or "memory", got {cache!r}')
+        self.cache: Cache = cache
+        self.patchwise_overlap: Sequence[int] | None = patchwise_overlap
+        self.patchwise_skip_blanks = patchwise_skip_blanks
+        self.patchwise_skip_class = patchwise_skip_class
+        self.foreground_oversampling = foreground_oversampling
+        self.workers = workers
+        self._memory: dict[tuple[str, str], PreparedSample] = {}
+        self._measured: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        self._sources: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._fitted = not any(s.needs_fit for s in self.subfunctions)
+
+    # ------------------------------------------------------------------ configuration
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the recipe as JSON values: everything but the data set."""
+        return {
+            "batch_size": self.batch_size,
+            "subfunctions": [serialize(s) for s in self.subfunctions],
+            "data_aug": to_json(self.data_augmentation),
+            "prepare_batches": self.prepare_batches,
+            "analysis": self.analysis,
+            "patch_shape": to_json(self.patch_shape),
+            "seed": self.seed,
+            "cache": self.cache,
+            "patchwise_overlap": to_json(self.patchwise_overlap),
+            "patchwise_skip_blanks": self.patchwise_skip_blanks,
+            "patchwise_skip_class": self.patchwise_skip_class,
+            "foreground_oversampling": self.foreground_oversampling,
+            "workers": self.workers,
+            "fitted": self._fitted,
+        }
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        data_io: DataIO | None = None,
+        custom_objects: Mapping[str, type] | None = None,
+    ) -> Preprocessor:
+        """Make the recipe again from what :meth:`get_config` returned."""
+        arguments = dict(config)
+        fitted = bool(arguments.pop("fitted", False))
+        made = cls(data_io, **from_json(arguments, custom_objects))
+        made._fitted = made._fitted or fitted
+        return made
+
+    @property
+    def _data(self) -> DataIO:
+        if self.data_io is None:
+            raise ConfigurationError(
+                "this preprocessor has no data set; set its data_io to a DataIO first"
+            )
+        return self.data_io
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, background included."""
+        return self._data.interface.classes
+
+    @property
+    def channels(self) -> int:
+        """Number of image channels."""
+        return self._data.interface.channels
+
+    @property
+    def is_slicewise(self) -> bool:
+        """Whether the network sees slices of volumes."""
+        return self.analysis == "slicewise" and self.three_dim
+
+    @property
+    def three_dim(self) -> bool:
+        """Whether the subjects are volumes."""
+        return bool(self._data.interface.three_dim)
+
+    @property
+    def network_axes(self) -> int:
+        """Number of spatial axes that the network sees: 2 or 3."""
+        return 3 if self.three_dim and not self.is_slicewise else 2
+
+    def window_shape(
+        self, shape: Sequence[int], slice_axis: int, multiple: Sequence[int]
+    ) -> tuple[int, ...]:
+        """Return the shape of the windows on an image, in the axes of the image.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            Spatial shape of the image, which is what the window is without a patch shape.
+        slice_axis : int
+            Axis across which slices are taken.
+        multiple : sequence of int
+            What the network's input must be a multiple of, per axis of the network; the
+            window is rounded up to it.
+        """
+        if not self.is_slicewise:
+            return round_up(self.patch_shape or shape, multiple)
+        plane = [axis for axis in range(len(shape)) if axis != slice_axis]
+        within = round_up(self.patch_shape or [shape[axis] for axis in plane], multiple)
+        window = [1] * len(shape)
+        for axis, extent in zip(plane, within, strict=True):
+            window[axis] = extent
+        return tuple(window)
+
+    def window_overlap(self, window: Sequence[int], prediction: bool) -> tuple[int, ...]:
+        """Return the least overlap of windows, in the axes of the image."""
+        if self.patchwise_overlap is None:
+            return tuple(extent // 2 if prediction else 0 for extent in window)
+        overlap = [int(o) for o in self.patchwise_overlap]
+        if len(overlap) < len(window):  # slices: given for the plane
+            asked = iter(overlap)
+            overlap = [0 if extent == 1 else next(asked) for extent in window]
+        if len(overlap) != len(window) or any(
+            not 0 <= o < max(w, 1) for o, w in zip(overlap, window, strict=True)
+        ):
+            raise ConfigurationError(
+                f"patchwise_overlap {tuple(self.patchwise_overlap)} does not fit windows of "
+                f"{tuple(window)}: one value per axis, each smaller than the window"
+            )
+        return tuple(overlap)
+
+    # ------------------------------------------------------------------ fitting
+
+    @property
+    def fitted(self) -> bool:
+        """Whether everything that learns from the training set has learned."""
+        return self._fitted
+
+    def forget(self) -> None:
+        """Make the next training fit anew: fresh weights must not keep old statistics."""
+        self._fitted = not any(s.needs_fit for s in self.subfunctions)
+
+    def fit(self, indices: Sequence[str], verbose: int = 0) -> Preprocessor:
+        """Let the subfunctions learn from training samples, and from these only.
+
+        Parameters
+        ----------
+        indices : sequence of str
+            The training samples.
+        """
+        for position, subfunction in enumerate(self.subfunctions):
+            if subfunction.needs_fit:
+                rng = np.random.default_rng([self.seed, _FIT_STREAM, position])
+                subfunction.fit(_ReachingSamples(self, indices, position), rng)
+        self._fitted = True
+        return self
+
+    # ------------------------------------------------------------------ preparing
+
+    def prepare(self, indices: Sequence[str], verbose: int = 0) -> None:
+        """Run the expensive part of the chain on samples that are not prepared yet."""
+        self._sources.clear()  # files may have changed since the last call
+        missing = [i for i in dict.fromkeys(indices) if not self._is_prepared(i)]
+        if not missing:
+            return
+        jobs = Parallel(n_jobs=self.workers, prefer="threads", return_as="generator_unordered")
+        done = jobs(delayed(self._measures)(index) for index in missing)
+        for _ in tqdm(
+            done,
+            total=len(missing),
+            desc="preparing",
+            unit="sample",
+            disable=not verbose,
+            leave=False,
+        ):
+            pass
+
+    def _is_prepared(self, index: str) -> bool:
+        key = self._key(index)
+        if self.cache == "memory":
+            return (index, key) in self._memory
+        return self._disk().path(index, key).is_dir()
+
+    def prepared(self, index: str) -> PreparedSample:
+        """Return a sample after the expensive part of the chain, from the cache if possible."""
+        key = self._key(index)
+        with self._lock:
+            found = self._memory.get((index, key))
+        if found is not None:
+            return found
+        if self.cache == "disk":
+            found = self._disk().get(index, key)
+        if found is None:
+            found = self._make_prepared(index)
+            if self.cache == "disk":
+                found = self._disk().put(key, found)
+        with self._lock:
+            # Of samples on disk only the description is held; arrays are read when needed.
+            return self._memory.setdefault((index, key), found)
+
+    def _make_prepared(self, index: str) -> PreparedSample:
+        head, _ = split_chain(self.subfunctions)
+        self._check_fitted(head)
+        sample, _ = run_chain(self._data.sample_loader(index, load_seg=True), head, training=True)
+        name = np.frombuffer(index.encode(), dtype=np.uint8)
+        rng = np.random.default_rng([_LOCATION_STREAM, *map(int, name)])
+        return PreparedSample.from_sample(sample, rng)
+
+    def _key(self, index: str) -> str:
+        head, _ = split_chain(self.subfunctions)
+        source = self._sources.get(index)
+        if source is None:
+            source = self._sources[index] = source_fingerprint(self._data.interface, index)
+        return fingerprint(source, [serialize(s) for s in head])
+
+    def _disk(self) -> SampleCache:
+        chunk = self.patch_shape if self.analysis.startswith("patchwise") else None
+        return SampleCache(Path(self._data.batch_path) / "prepared", chunk)
+
+    def _check_fitted(self, subfunctions: Sequence[Subfunction]) -> None:
+        if not self._fitted and any(s.needs_fit and not s.get_state() for s in subfunctions):
+            raise NotFittedError(
+                "the subfunctions have learned nothing yet: call fit(training_indices) or train"
+            )
+
+    def _measures(self, index: str) -> list[dict[str, Any]]:
+        """Return what the pointwise end of the chain needs to know of the whole image."""
+        prepared = self.prepared(index)
+        _, tail = split_chain(self.subfunctions)
+        self._check_fitted(tail)
+        if not _must_measure(tail):
+            return [{} for _ in tail]
+        key = self._key(index)
+        tail_key = fingerprint([serialize(s) for s in tail])
+        with self._lock:
+            found = self._measured.get((index, key, tail_key))
+        if found is None and self.cache == "disk":
+            found = self._disk().measures(index, key, tail_key)
+        if found is None:
+            found = measure_tail(self._sample(prepared), tail)
+            if self.cache == "disk":
+                self._disk().put_measures(index, key, tail_key, found)
+        with self._lock:
+            return self._measured.setdefault((index, key, tail_key), found)
+
+    def _sample(self, prepared: PreparedSample) -> Sample:
+        interface = self._data.interface
+        image = np.asarray(prepared.image[...])
+        sample = Sample(
+            prepared.index, image, interface.channels, interface.classes, prepared.geometry
+        )
+        sample.segmentation = np.asarray(prepared.labels[...])[..., np.newaxis]
+        return sample
+
+    def batch_source(self, index: str) -> tuple[PreparedSample, list[dict[str, Any]]]:
+        """Return what batches are cut from: the prepared sample and its measures."""
+        return self.prepared(index), self._measures(index)
+
+    def transform_patch(
+        self, image: NDArray[Any], measures: Sequence[Mapping[str, Any]]
+    ) -> NDArray[np.float32]:
+        """Run the pointwise end of the chain on a part of an image."""
+        _, tail = split_chain(self.subfunctions)
+        result = np.asarray(image, dtype=np.float32)
+        for subfunction, measure in zip(tail, measures, strict=True):
+            result = subfunction.transform(result, measure)
+        return np.asarray(result, dtype=np.float32)
+
+    # ------------------------------------------------------------------ prediction
+
+    def prepare_prediction(self, sample: Sample) -> tuple[Sample, list[Step], list[dict[str, Any]]]:
+        """Run the chain on a sample that is to be predicted.
+
+        Returns
+        -------
+        sample : Sample
+            After the expensive part of the chain.
+        steps : list of Step
+            For :meth:`postprocessing`.
+        measures : list of dict
+            For :meth:`transform_patch`.
+        """
+        head, tail = split_chain(self.subfunctions)
+        self._check_fitted(self.subfunctions)
+        given = sample.copy()
+        given.segmentation = None
+        result, steps = run_chain(given, head, training=False)
+        measures = measure_tail(result, tail) if _must_measure(tail) else [{} for _ in tail]
+        return result, steps, measures
+
+    def prediction_grid(
+        self, shape: Sequence[int], slice_axis: int, multiple: Sequence[int]
+    ) -> WindowGrid:
+        """Return the windows that cover a prepared image."""
+        window = self.window_shape(shape, slice_axis, multiple)
+        overlap = self.window_overlap(window, prediction=True)
+        if self.patch_shape is None:
+            overlap = (0,) * len(window)
+        return WindowGrid(tuple(shape), window, overlap)
+
+    def postprocessing(
+        self,
+        sample: Sample,
+        steps: Sequence[Step],
+        probabilities: NDArray[np.float32],
+        activation_output: bool = False,
+    ) -> NDArray[Any]:
+        """Take probabilities on the prepared grid back to the grid of the sample.
+
+        Returns
+        -------
+        ndarray
+            Label map, or probabilities ``(…, classes)`` if ``activation_output``.
+        """
+        head, _ = split_chain(self.subfunctions)
+        return undo_chain(sample, head, steps, probabilities, activation_output)
+
+    def __repr__(self) -> str:
+        chain = " -> ".join(type(s).__name__ for s in self.subfunctions) or "no subfunctions"
+        patch = f" {self.patch_shape}" if self.patch_shape else ""
+        return f"Preprocessor({chain}, {self.analysis}{patch}, batch size {self.batch_size})"
+
+
+class _ReachingSamples(Sequence[Sample]):
+    """The training samples as they reach one subfunction, each made when it is asked for."""
+
+    def __init__(self, preprocessor: Preprocessor, indices: Sequence[str], position: int) -> None:
+        self._preprocessor = preprocessor
+        self._indices = list(indices)
+        self._position = position
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, item: int) -> Sample: ...
+    @overload
+    def __getitem__(self, item: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, item: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(item, slice):
+            return [self[i] for i in range(*item.indices(len(self)))]
+        index = self._indices[item]
+        preprocessor = self._preprocessor
+        head, tail = split_chain(preprocessor.subfunctions)
+        if self._position >= len(head):  # what stands before is prepared and kept
+            sample = preprocessor._sample(preprocessor.prepared(index))
+            before: list[Subfunction] = list(tail[: self._position - len(head)])
+        else:
+            sample = preprocessor._data.sample_loader(index, load_seg=True)
+            before = head[: self._position]
+        return run_chain(sample, before, training=True)[0]
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[i] for i in range(len(self)))
+
+
+def measure_tail(sample: Sample, tail: Sequence[PointwiseSubfunction]) -> list[dict[str, Any]]:
+    """Return, per pointwise subfunction, what it measures on an image that reaches it."""
+    measures = []
+    for subfunction in tail:
+        measured = dict(to_json(subfunction.measure(sample)))
+        measures.append(measured)
+        following = sample.copy()
+        following.image = subfunction.transform(sample.image, measured)
+        sample = following
+    return measures
+
+
+def _must_measure(tail: Sequence[PointwiseSubfunction]) -> bool:
+    return any(type(s).measure is not PointwiseSubfunction.measure for s in tail)
+
+
+def _as_augmentation(
+    value: Augmentation | Literal["general"] | None,
+) -> Augmentation | None:
+    if value is None:
+        return None
+    if value == "general" and isinstance(value, str):
+        return GeneralAugmentation()
+    if not isinstance(value, Augmentation):
+        raise ConfigurationError(
+            f'data_aug must be an Augmentation, "general" or None, got {value!r}'
+        )
+    return copy.deepcopy(value)

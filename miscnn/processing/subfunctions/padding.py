@@ -1,0 +1,163 @@
+"""Padding to a least size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn.data_loading.sample import Sample
+from miscnn.exceptions import ConfigurationError, SampleError
+from miscnn.processing.subfunctions._arguments import (
+    check_choice,
+    check_per_axis,
+    check_prediction,
+    entries_of,
+    expand,
+    is_count,
+    is_number,
+)
+from miscnn.processing.subfunctions.base import Subfunction
+
+_MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
+
+
+class Padding(Subfunction):
+    """Add voxels on both sides until an image is large enough; nothing is ever cut off.
+
+    Parameters
+    ----------
+    min_size : sequence of int or None, or int or None
+        Least number of voxels per array axis; None asks nothing of an axis.
+    pad_mode : {"constant", "edge", "reflect", "symmetric", "wrap"}
+        As of :func:`numpy.pad`. All but "constant" hold for the segmentation as well.
+    pad_value_img : float or sequence of float, optional
+        Value of the added voxels, one for all channels or one per channel. Default: the
+        image's minimum, channel by channel (air in a CT, whatever was done to it before).
+    pad_value_seg : int
+        Label of the added voxels.
+    shape_must_be_divisible_by : sequence of int or None, or int, optional
+        The size is raised to a multiple of this, as networks that halve it need.
+
+    Notes
+    -----
+    An odd number of added voxels puts one more at the end. The way back cuts the added voxels
+    off: exactly, for label maps and probabilities.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from miscnn.data_loading.sample import Sample
+    >>> sample = Sample("case", np.zeros((30, 40, 10, 1), np.float32))
+    >>> Padding((32, 32, None), shape_must_be_divisible_by=8).preprocessing(sample).spatial_shape
+    (32, 40, 16)
+    """
+
+    def __init__(
+        self,
+        min_size: Sequence[int | None] | int | None,
+        pad_mode: str = "constant",
+        pad_value_img: Sequence[float] | float | None = None,
+        pad_value_seg: int = 0,
+        shape_must_be_divisible_by: Sequence[int | None] | int | None = None,
+    ) -> None:
+        check_per_axis("min_size", min_size, "count", "(80, 160, 160)")
+        check_per_axis(
+            "shape_must_be_divisible_by", shape_must_be_divisible_by, "count", "(16, 32, 32)"
+        )
+        check_choice("pad_mode", pad_mode, _MODES)
+        if pad_value_img is not None and not all(map(is_number, entries_of(pad_value_img))):
+            raise ConfigurationError(
+                "pad_value_img takes a finite number, one per channel, or None for the image's "
+                f"minimum; got {pad_value_img!r}"
+            )
+        if not is_count(pad_value_seg, minimum=0):
+            raise ConfigurationError(
+                f"pad_value_seg is a label, a whole number >= 0; got {pad_value_seg!r}"
+            )
+        self.min_size = min_size
+        self.pad_mode = pad_mode
+        self.pad_value_img = pad_value_img
+        self.pad_value_seg = pad_value_seg
+        self.shape_must_be_divisible_by = shape_must_be_divisible_by
+
+    def preprocessing(self, sample: Sample, training: bool = True) -> Sample:
+        """Pad image and segmentation; the geometry's origin moves with the first voxel."""
+        start, shape = self._box(sample)
+        result = sample.copy()
+        result.image = sample.image.astype(np.float32, copy=False)
+        if shape == sample.geometry.shape:
+            return result
+        result.geometry = sample.geometry.cropped([-before for before in start], shape)
+        widths = [
+            (before, new - size - before)
+            for before, new, size in zip(start, shape, sample.geometry.shape, strict=True)
+        ]
+        result.image = self._padded_image(result.image, widths, sample.index)
+        if sample.segmentation is not None:
+            value = {"constant_values": self.pad_value_seg} if self.pad_mode == "constant" else {}
+            result.segmentation = _pad(
+                sample.segmentation, [*widths, (0, 0)], self.pad_mode, **value
+            )
+        return result
+
+    def postprocessing(
+        self, sample: Sample, prediction: NDArray[Any], activation_output: bool = False
+    ) -> NDArray[Any]:
+        """Cut the added voxels off a prediction."""
+        start, shape = self._box(sample)
+        check_prediction(sample.index, prediction, shape, activation_output)
+        return prediction[
+            tuple(
+                slice(before, before + size)
+                for before, size in zip(start, sample.geometry.shape, strict=True)
+            )
+        ]
+
+    def _box(self, sample: Sample) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return how many voxels are added before the first, and the shape reached."""
+        old = sample.geometry.shape
+        least = expand("min_size", self.min_size, len(old), sample.index)
+        multiples = expand(
+            "shape_must_be_divisible_by", self.shape_must_be_divisible_by, len(old), sample.index
+        )
+        shape = tuple(
+            -(-max(size, low or 1) // (multiple or 1)) * (multiple or 1)
+            for size, low, multiple in zip(old, least, multiples, strict=True)
+        )
+        return tuple((new - size) // 2 for new, size in zip(shape, old, strict=True)), shape
+
+    def _padded_image(
+        self, image: NDArray[np.float32], widths: list[tuple[int, int]], index: str
+    ) -> NDArray[np.float32]:
+        if self.pad_mode != "constant":
+            return _pad(image, [*widths, (0, 0)], self.pad_mode)
+        channels = image.shape[-1]
+        if self.pad_value_img is None:
+            values = image.min(axis=tuple(range(image.ndim - 1)))
+        else:
+            given = np.atleast_1d(np.asarray(self.pad_value_img, dtype=np.float32))
+            if len(given) not in (1, channels):
+                raise SampleError(
+                    index,
+                    f"pad_value_img has {len(given)} values, the image {channels} channel(s); "
+                    "give one value, or one per channel",
+                )
+            values = np.broadcast_to(given, channels)
+        shape = [size + sum(width) for size, width in zip(image.shape, widths, strict=False)]
+        padded = np.empty((*shape, channels), dtype=np.float32)
+        padded[...] = values
+        inside = tuple(
+            slice(before, before + size)
+            for (before, _), size in zip(widths, image.shape, strict=False)
+        )
+        padded[inside] = image
+        return padded
+
+
+def _pad(
+    array: NDArray[Any], widths: list[tuple[int, int]], mode: Any, **values: Any
+) -> NDArray[Any]:
+    return np.pad(array, widths, mode, **values)

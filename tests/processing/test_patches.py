@@ -1,0 +1,134 @@
+"""Windows: where they lie, cutting and merging."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from miscnn.exceptions import ConfigurationError
+from miscnn.processing.patches import (
+    WindowGrid,
+    WindowMerger,
+    cut,
+    draw_start,
+    round_up,
+    window_starts,
+)
+
+axes = st.tuples(st.integers(1, 40), st.integers(1, 16)).flatmap(
+    lambda nw: st.tuples(st.just(nw[0]), st.just(nw[1]), st.integers(0, nw[1] - 1))
+)
+
+
+@given(axes)
+def test_windows_cover_the_axis_with_the_overlap_asked_for(axis: tuple[int, int, int]) -> None:
+    length, window, overlap = axis
+    starts = window_starts(length, window, overlap)
+    covered = np.zeros(length, dtype=int)
+    for start in starts:
+        covered[max(start, 0) : start + window] += 1
+    assert covered.min() >= 1
+    if length > window:
+        assert starts[0] == 0
+        assert starts[-1] + window == length
+        assert all(b - a <= window - overlap for a, b in zip(starts, starts[1:], strict=False))
+        # one window fewer could not keep the overlap
+        assert (len(starts) - 1) * (window - overlap) + overlap < length
+    else:
+        assert len(starts) == 1
+
+
+def test_known_starts() -> None:
+    assert window_starts(10, 4, 0) == (0, 3, 6)
+    assert window_starts(8, 4, 0) == (0, 4)
+    assert window_starts(8, 4, 2) == (0, 2, 4)
+    assert window_starts(4, 4, 2) == (0,)
+    assert window_starts(3, 6, 0) == (-1,)
+
+
+def test_overlap_must_be_smaller_than_the_window() -> None:
+    with pytest.raises(ConfigurationError, match="0 … 3"):
+        window_starts(10, 4, 4)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> WindowGrid:
+    chosen = [draw(axes) for _ in range(draw(st.integers(2, 3)))]
+    return WindowGrid(*(tuple(a[i] for a in chosen) for i in range(3)))
+
+
+@given(grids(), st.sampled_from(["gaussian", "constant"]), st.integers(0, 99))
+def test_an_identity_network_returns_its_input(grid: WindowGrid, weight: str, seed: int) -> None:
+    image = np.random.default_rng(seed).random((*grid.shape, 2), dtype=np.float32)
+    merger = WindowMerger(grid, 2, weight)  # type: ignore[arg-type]
+    for number, start in enumerate(grid):
+        assert grid.start(number) == start
+        merger.add(start, cut(image, start, grid.window))
+    np.testing.assert_allclose(merger.result(), image, rtol=1e-6, atol=1e-6)
+
+
+def test_merging_is_the_weighted_mean_of_all_windows() -> None:
+    """Three windows over one voxel count by their weight, not by their order."""
+    grid = WindowGrid((10,), (6,), (4,))
+    assert grid.axis_starts == ((0, 2, 4),)
+    constant = WindowMerger(grid, 1, "constant")
+    gaussian = WindowMerger(grid, 1, "gaussian")
+    values = {0: 3.0, 2: 6.0, 4: 30.0}
+    for start, value in values.items():
+        constant.add((start,), np.full((6, 1), value))
+        gaussian.add((start,), np.full((6, 1), value))
+    assert constant.result()[4, 0] == pytest.approx(np.mean(list(values.values())))
+    offsets = np.array([4 - s - 2.5 for s in values])
+    weights = np.exp(-0.5 * (offsets / (6 / 8)) ** 2)
+    expected = np.average(list(values.values()), weights=weights)
+    assert gaussian.result()[4, 0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_cut_fills_what_lies_outside() -> None:
+    array = np.arange(12, dtype=np.int16).reshape(4, 3, 1)
+    box = cut(array, (-1, 1), (3, 4), fill=-5)
+    assert box.dtype == np.int16
+    expected = [[-5, -5, -5, -5], [1, 2, -5, -5], [4, 5, -5, -5]]
+    np.testing.assert_array_equal(box[..., 0], expected)
+
+
+def test_cut_fills_channels_with_their_own_value() -> None:
+    box = cut(np.zeros((2, 2, 2)), (1, 1), (2, 2), fill=np.array([7.0, 9.0]))
+    np.testing.assert_array_equal(box[1, 1], [7.0, 9.0])
+    np.testing.assert_array_equal(box[0, 0], [0.0, 0.0])
+
+
+def test_cut_returns_an_array_of_its_own() -> None:
+    array = np.zeros((4, 4))
+    box = cut(array, (0, 0), (2, 2))
+    box += 1
+    whole = cut(array, (0, 0), (4, 4))
+    whole += 1
+    assert array.sum() == 0
+
+
+def test_cut_outside_of_the_array_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match="misses"):
+        cut(np.zeros((4, 4)), (4, 0), (2, 2))
+
+
+@given(st.integers(0, 500), st.integers(1, 12), st.integers(1, 12), st.integers(0, 11))
+def test_drawn_windows_contain_the_focus(seed: int, size: int, window: int, focus: int) -> None:
+    focus = min(focus, size - 1)
+    rng = np.random.default_rng(seed)
+    (start,) = draw_start(rng, (size,), (window,), (focus,))
+    assert start <= focus < start + window
+    if size > window:
+        assert 0 <= start <= size - window
+
+
+def test_every_window_around_the_focus_is_drawn() -> None:
+    rng = np.random.default_rng(0)
+    drawn = {draw_start(rng, (20,), (4,), (10,))[0] for _ in range(200)}
+    assert drawn == {7, 8, 9, 10}
+
+
+def test_round_up() -> None:
+    assert round_up((40, 41, 8), (8, 8, 1)) == (40, 48, 8)
