@@ -120,15 +120,22 @@ def deserialize(
     Raises
     ------
     ConfigurationError
-        If the class is unknown.
+        If the class is unknown, or this is no such document.
     """
-    name = str(document["class"])
+    config = document.get("config") if isinstance(document, Mapping) else None
+    if not isinstance(config, Mapping) or not isinstance(document.get("class"), str):
+        raise ConfigurationError(
+            'a part is described by {"class": "module:Name", "config": {…}}, '
+            f"got {str(document)[:200]}"
+        )
+    name = document["class"]
     module_name, _, class_name = name.partition(":")
     custom = dict(custom_objects or {})
     cls: Any = custom.get(name, custom.get(class_name))
     if cls is None:
         cls = _library_class(name, module_name, class_name)
-    part = cls.from_config(document["config"])
+    # Parts inside of this one are made here, where the user's own classes are known.
+    part = cls.from_config({key: from_json(value, custom) for key, value in config.items()})
     if document.get("state"):
         part.set_state(document["state"])
     return part

@@ -103,5 +103,25 @@ def verify(
         click.get_current_context().exit(1)
 
 
+@main.command()
+@click.argument("folder", metavar="[FOLDER]", default="miscnn-demo", type=click.Path())
+@click.option("--subjects", default=12, show_default=True, help="Number of CT phantoms.")
+@click.option("--folds", default=3, show_default=True, help="Number of folds.")
+@click.option("--epochs", default=5, show_default=True, help="Number of epochs in each fold.")
+@click.option("--seed", default=0, show_default=True, help="What everything is drawn from.")
+def demo(folder: str, subjects: int, folds: int, epochs: int, seed: int) -> None:
+    """Make CT phantoms, train on them, predict, and show the scores.
+
+    Everything is written below FOLDER (default: miscnn-demo). Takes a few minutes.
+    """
+    import os
+
+    # TensorFlow's remarks on the machine would bury what the demo says.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from miscnn.datasets.demo import run_demo
+
+    run_demo(folder, subjects, folds, epochs, seed, say=click.echo)
+
+
 if __name__ == "__main__":
     main()

@@ -134,7 +134,7 @@ def _subjects(indices: Sequence[str]) -> str:
 def _align(rows: Sequence[Sequence[str]], width: int) -> str:
     """Set rows in columns; the last two wrap."""
     limits = [max(len(row[i]) for row in rows) for i in range(3)]
-    limits[2] = min(limits[2], _SUBJECTS)
+    limits[2] = min(limits[2], _SUBJECTS, width // 3)
     limits.append(max(width - sum(limits) - 3 * _GAP, 20))
     lines = []
     for row in rows:

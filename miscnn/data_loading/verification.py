@@ -44,6 +44,7 @@ class _Subject:
     geometry: Geometry | None = None
     labelled: bool = False
     labels: list[float] | None = None
+    dtype: np.dtype[Any] | None = None
 
     def add(self, severity: str, check: str, message: str) -> None:
         self.problems.append(Problem(self.index, severity, check, message))
@@ -86,7 +87,7 @@ def verify(
     values = sorted({v for s in subjects for v in s.labels or () if v == v})
     classes = _count_classes(values) if infer_classes else interface.classes
     for subject in subjects:
-        _check_labels(subject, classes)
+        _check_labels(subject, classes, values)
     whole = [*_check_halves(subjects), *_check_occurrence(subjects, values, classes)]
     _check_spread(subjects)
     problems = [*whole, *(problem for subject in subjects for problem in subject.problems)]
@@ -211,8 +212,7 @@ def _check_segmentation(
         subject.add("error", "labels", f"labels must be integers, not {labels.dtype}")
         return
     subject.labels = label_values(labels)
-    if labels.dtype.kind == "f" and all(value.is_integer() for value in subject.labels):
-        subject.add("note", "labels", f"labels are stored as {labels.dtype}; integers are smaller")
+    subject.dtype = labels.dtype
 
 
 def _count_classes(values: Sequence[float]) -> int:
@@ -223,7 +223,7 @@ def _count_classes(values: Sequence[float]) -> int:
     return max(n, 2)
 
 
-def _check_labels(subject: _Subject, classes: int) -> None:
+def _check_labels(subject: _Subject, classes: int, everywhere: Sequence[float]) -> None:
     values = subject.labels
     if values is None:
         return
@@ -234,34 +234,35 @@ def _check_labels(subject: _Subject, classes: int) -> None:
     odd = [value for value in values if not value.is_integer()]
     outside = [v for v in values if v.is_integer() and not 0 <= v < classes]
     if odd:
-        subject.add(
-            "error",
-            "labels",
-            f"labels must be whole numbers, found {_list(odd)}; was it interpolated?",
-        )
-    elif outside:
+        text = f"labels must be whole numbers, found {_list(odd)}; was it interpolated?"
+        subject.add("error", "labels", text)
+        return
+    if outside:
         subject.add(
             "error",
             "labels",
             f"labels {_list(outside)} lie outside 0 … {classes - 1} (classes={classes}); "
-            f"{_proposal(values)}",
+            f"{_proposal(values, everywhere)}",
         )
-    elif values == [0.0]:
+        return
+    if subject.dtype is not None and subject.dtype.kind == "f":
+        text = f"labels are stored as {subject.dtype}; integers are smaller"
+        subject.add("note", "labels", text)
+    if values == [0.0]:
         subject.add("warning", "empty", "the segmentation holds background only")
 
 
-def _proposal(values: Sequence[float]) -> str:
-    """Propose consecutive numbers; what is below 0 is taken for background."""
-    ranks = {value: rank for rank, value in enumerate(sorted({0.0, *values} - {*_below(values)}))}
-    mapping = {**dict.fromkeys(_below(values), 0), **ranks}
-    renamed = [f"{v:g} -> {rank}" for v, rank in mapping.items() if v != rank]
+def _proposal(values: Sequence[float], everywhere: Sequence[float]) -> str:
+    """Say how to mend labels that are no classes; what is below 0 is taken for background."""
+    if list(everywhere) == list(range(len(everywhere))):  # of the whole data set
+        return f"set classes={len(everywhere)}"
+    below = [value for value in values if value < 0]
+    ranks = {value: rank for rank, value in enumerate(sorted({0.0, *values} - {*below}))}
+    mapping = {**dict.fromkeys(below, 0), **ranks}
+    renamed = [f"{value:g} -> {rank}" for value, rank in mapping.items() if value != rank]
     if not renamed:
-        return f"set classes={len(ranks)}"
+        return f"set classes to {len(ranks)} or more"
     return f"rewrite them, for example {', '.join(renamed[:_SHOWN])}"
-
-
-def _below(values: Sequence[float]) -> list[float]:
-    return [value for value in values if value < 0]
 
 
 def _check_halves(subjects: Sequence[_Subject]) -> list[Problem]:

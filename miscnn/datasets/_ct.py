@@ -40,8 +40,8 @@ class Scanner:
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
-    """A scanner: shift up to ±10 HU, gain 0.96 to 1.04, noise 10 to 25 HU."""
-    return Scanner(rng.uniform(-10, 10), rng.uniform(0.96, 1.04), rng.uniform(10, 25))
+    """A scanner: shift up to ±10 HU, gain 0.96 to 1.04, noise 10 to 25 HU, more often low."""
+    return Scanner(rng.uniform(-10, 10), rng.uniform(0.96, 1.04), 10 + 15 * rng.uniform() ** 2)
 
 
 def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
@@ -49,10 +49,10 @@ def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
 
     The phases run from late arterial (arteries bright, renal cortex ahead of the medulla) to
     nephrographic. Kidney, liver, spleen and vessels vary enough from patient to patient to
-    overlap; the tumour stays 42 to 60 HU below the kidney it grows in.
+    overlap; the tumour stays 50 to 64 HU below the kidney it grows in.
     """
     late = rng.uniform(0, 1)
-    kidney = rng.uniform(108, 180)
+    kidney = rng.uniform(118, 172)
     liver = 114 + 0.4 * (kidney - 145) + rng.normal(0, 9)
     return {
         Tissue.AIR: AIR_HU,
@@ -65,7 +65,7 @@ def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
         Tissue.DISC: rng.uniform(75, 105),
         Tissue.SPINAL_CANAL: rng.uniform(25, 40),
         Tissue.KIDNEY: kidney,
-        Tissue.TUMOUR: kidney - rng.uniform(42, 60),
+        Tissue.TUMOUR: kidney - rng.uniform(50, 64),
         Tissue.LIVER: liver,
         Tissue.SPLEEN: 134 + 0.6 * (kidney - 145) + rng.normal(0, 9),
         Tissue.PANCREAS: liver - rng.uniform(5, 25),

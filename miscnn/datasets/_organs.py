@@ -299,9 +299,8 @@ def draw_kidneys(rng: np.random.Generator) -> list[Kidney]:
 def _draw_tumour(
     rng: np.random.Generator, centre: Matrix, turn: Matrix, semi: Vector, side: int, *, main: bool
 ) -> Tumour:
-    """A tumour on the surface of a kidney: the main one 12 to 30 mm, others 8 to 14 mm."""
-    low, high = (12.0, 30.0) if main else (8.0, 14.0)
-    radius = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    """A tumour on the surface of a kidney: the main one 14 to 30 mm, others 8 to 14 mm."""
+    radius = float(rng.uniform(14, 30) if main else rng.uniform(8, 14))
     # Away from the hilum and the muscles of the back: at the side, in front, or at a pole.
     angle, height = side * rng.uniform(-0.15, 0.5) * np.pi, rng.uniform(-0.85, 0.85)
     flat = np.sqrt(1 - height**2)
@@ -313,7 +312,7 @@ def _draw_tumour(
     a, b, c = (radius * rng.uniform(0.88, 1.14, 3)).tolist()
     spin = rotation(2, rng.uniform(0, 180)) @ rotation(0, rng.uniform(0, 180))
     lumps = draw_waves(rng, 10, (0.9 * radius, 2.5 * radius), 0.06 * radius)
-    texture = draw_waves(rng, 16, (8, max(12.0, radius)), rng.uniform(5, 12))
+    texture = draw_waves(rng, 16, (8, max(12.0, radius)), rng.uniform(4, 9))
     core = rng.uniform(0.35, 0.6) if radius > 17 and rng.uniform() < 0.4 else 0.0
     return Tumour((x, y, z), (a, b, c), spin, lumps, texture, core)
 
@@ -359,17 +358,17 @@ def renal_solids(
     """The fat round the kidneys, and what lies in it: parenchyma, medulla, tumours."""
     beans = [_bean(kidney) for kidney in kidneys]
     growths = [_growth(tumour) for kidney in kidneys for tumour in kidney.tumours]
-    # Where the field is below -4 mm (a fifth of the surface), a kidney touches its neighbours.
-    thickness = draw_waves(rng, 12, (40, 120), 4.5)
+    # Where the field is below -5 mm (a tenth of the surface), a kidney touches its neighbours.
+    thickness = draw_waves(rng, 12, (40, 120), 4)
 
     def rim(points: Points) -> FloatArray:
         value = np.minimum(beans[0](points), beans[1](points))
         for growth in growths:
             value = np.minimum(value, growth(points))
-        value = value - np.maximum(points.field(thickness) + np.float32(4), 0)
+        value = value - np.maximum(points.field(thickness) + np.float32(5), 0)
         return np.maximum(value, points.wall + 1)
 
-    ahead = rng.uniform(0, 24)  # by how much the cortex is brighter than the medulla, HU
+    ahead = rng.uniform(0, 18)  # by how much the cortex is brighter than the medulla, HU
     solids, growing = [], []
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for kidney in kidneys:

@@ -140,8 +140,8 @@ def _grey(image: NDArray[Any], window: Window) -> NDArray[np.float32]:
         if not low < high:
             raise ConfigurationError(f"window must be (low, high) with low < high, got {window}")
     scale = high - low if high > low else 1.0
-    shown = (values - np.float32(low)) / np.float32(scale)
-    return np.clip(shown, 0.0, 1.0, dtype=np.float32)
+    shown: NDArray[np.float32] = (values - np.float32(low)) / np.float32(scale)
+    return shown.clip(0.0, 1.0)
 
 
 def _display_axes(

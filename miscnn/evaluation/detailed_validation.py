@@ -27,6 +27,9 @@ class EvaluationInterface(Protocol):
     def classes(self) -> int:
         """Number of classes, background included."""
 
+    def has_segmentation(self, index: str) -> bool:
+        """Tell whether there is a segmentation."""
+
     def load_prediction(self, index: str, output_path: str | Path) -> NDArray[Any]:
         """Read a prediction that was saved to a folder."""
 

@@ -57,6 +57,7 @@ def box_plot(
     figure = Figure(figsize=(max(3.2, 1.4 + 1.1 * len(classes)), 4.2), layout="constrained")
     axes = figure.subplots()
     # Scores between 0 and 1 keep that range, so that figures of several runs compare at sight.
+    axes.margins(y=0.1)  # room for the triangles
     share = metric in METRICS and METRICS[metric].best == "high"
     if share:
         axes.set_ylim(-0.03, 1.03)

@@ -209,7 +209,7 @@ def hold_out(samples: Sequence[str], share: float, rng: np.random.Generator) -> 
     ConfigurationError
         If nobody would be left on one side.
     """
-    # The rounding keeps 0.1 × 30 from becoming 4: it is a little more than 3 in binary.
+    # The rounding keeps 0.07 × 100 from becoming 8: it is a little more than 7 in binary.
     size = math.ceil(round(share * len(samples), 9))
     if not 0 < share < 1 or not 0 < size < len(samples):
         raise ConfigurationError(

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
@@ -23,13 +24,18 @@ from scipy import ndimage
 
 from miscnn._files import atomic_path
 from miscnn.data_loading.sample import Sample
+from miscnn.evaluation._text import shortened
 from miscnn.evaluation._view import View, Window, informative_slices, occupied_slices, view_of
 from miscnn.evaluation.detailed_validation import ClassNames, class_names_by_label
 
 # Bright enough for a grey image; from Okabe and Ito's colours.
 _COLOURS = ("#F0A000", "#3FA9F5", "#F06AB8", "#2BC48A", "#F0E442", "#FF6A2B", "#B9A0FF")
+_MOST_NAMES = 9
+_PALE = 0.6  # share of white in the colour of the truth
 _DPI = 150
 _EDGE = 420  # longer edge of a slice, in pixels
+_GIF_EDGE = 384
+_GIF_GREYS = 48  # noise in 256 greys makes a file three times as large
 
 
 def overlay_png(
@@ -117,23 +123,35 @@ def overlay_gif(
     names = class_names_by_label(class_names, sample.classes)
     low, high = occupied_slices(view)
     step = -(-(high - low) // max_frames)
-    height, width = _screen_shape(view, _EDGE)
-    canvas_width, canvas_height = max(width, 400), height + 108
-    figure = Figure(figsize=(canvas_width / 100, canvas_height / 100), dpi=100)
+    height, width = _screen_shape(view, _GIF_EDGE)
+    figure = Figure(dpi=100)
     canvas = FigureCanvasAgg(figure)
-    top, bottom = 1 - 46 / canvas_height, 62 / canvas_height
-    axes = figure.add_axes((0.0, bottom, 1.0, top - bottom))
+    below = _legend(figure, view, names)
+    total = height + 60 + below
+    figure.set_size_inches(max(width, 384) / 100, total / 100)
+    axes = figure.add_axes((0.0, below / total, 1.0, height / total))
     axes.set_axis_off()
-    shown = axes.imshow(render(view, low, _EDGE), interpolation="nearest")
-    _mark_sides(axes, view)
-    heading = figure.text(0.5, (1 + top) / 2, "", ha="center", va="center", fontsize=8.5)
-    _legend(figure, view, names)
+    picture = axes.imshow(render(view, low, _GIF_EDGE, _GIF_GREYS), interpolation="nearest")
+    sides = _mark_sides(axes, view)
+    heading = figure.text(0.5, 1 - 30 / total, "", ha="center", va="center", fontsize=8.5)
+    # Only these change: the rest is drawn once and put back for every frame.
+    changing: list[tuple[Any, Any]] = [
+        (axes, picture),
+        *((axes, side) for side in sides),
+        (figure, heading),
+    ]
+    for _, artist in changing:
+        artist.set_animated(True)
+    canvas.draw()
+    background = canvas.copy_from_bbox(figure.bbox)
     frames = []
     for position in range(low, high, step):
-        shown.set_data(render(view, position, _EDGE))
+        picture.set_data(render(view, position, _GIF_EDGE, _GIF_GREYS))
         number = f"\nslice {view.numbers[position]}" if len(view.numbers) > 1 else ""
         heading.set_text(f"{title or sample.index}{number}")
-        canvas.draw()
+        canvas.restore_region(background)
+        for owner, artist in changing:
+            owner.draw_artist(artist)
         frames.append(np.array(canvas.buffer_rgba())[..., :3])
     with atomic_path(path) as temporary:
         iio.imwrite(
@@ -141,7 +159,7 @@ def overlay_gif(
         )
 
 
-def render(view: View, position: int, size: int) -> NDArray[np.uint8]:
+def render(view: View, position: int, size: int, greys: int = 256) -> NDArray[np.uint8]:
     """Draw one slice with its outlines.
 
     Parameters
@@ -151,6 +169,8 @@ def render(view: View, position: int, size: int) -> NDArray[np.uint8]:
         Which slice of the view.
     size : int
         Length of the longer edge in screen pixels.
+    greys : int
+        Number of grey levels; fewer make smaller files.
 
     Returns
     -------
@@ -158,19 +178,28 @@ def render(view: View, position: int, size: int) -> NDArray[np.uint8]:
         (rows, columns, 3).
     """
     shape = _screen_shape(view, size)
-    grey = _enlarged(view.image[position], shape)
+    grey = np.rint(_enlarged(view.image[position], shape) * (greys - 1)) / (greys - 1)
     canvas = np.repeat(grey[..., np.newaxis], 3, axis=2).astype(np.float64)
-    broad, thin = max(3, size // 100), max(1, size // 200)
-    for array, width, pale in ((view.truth, broad, 0.6), (view.prediction, thin, 0.0)):
+    lines = []
+    for array, width, pale in (
+        (view.truth, max(4, size // 100), _PALE),
+        (view.prediction, max(2, size // 200), 0.0),
+    ):
         if array is None:
             continue
         labels = _nearest(array[position], shape)
         for label in np.unique(labels[labels > 0]).tolist():
-            colour = np.array(to_rgb(_COLOURS[(label - 1) % len(_COLOURS)]))
-            line = _outline(labels == label, width)
-            canvas[ndimage.binary_dilation(line)] *= 0.5  # a shadow, for bright surroundings
-            canvas[line] = colour + (1.0 - colour) * pale
+            lines.append((_outline(labels == label, width), _colour(label, pale)))
+    for line, _ in lines:  # a shadow below all lines, for bright surroundings
+        canvas[ndimage.binary_dilation(line) & ~line] *= 0.5
+    for line, colour in lines:
+        canvas[line] = colour
     return np.rint(np.clip(canvas, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _colour(label: int, pale: float) -> NDArray[np.float64]:
+    strong = np.array(to_rgb(_COLOURS[(label - 1) % len(_COLOURS)]))
+    return strong + (1.0 - strong) * pale
 
 
 def _outline(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
@@ -202,7 +231,9 @@ def _nearest(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
     return labels[np.ix_(rows, columns)]
 
 
-def _mark_sides(axes: Any, view: View) -> None:
+def _mark_sides(axes: Any, view: View) -> list[Any]:
+    if not view.sides[0]:
+        return []
     style = {
         "color": "white",
         "fontsize": 8,
@@ -210,30 +241,48 @@ def _mark_sides(axes: Any, view: View) -> None:
         "transform": axes.transAxes,
         "path_effects": [withStroke(linewidth=2, foreground="black")],
     }
-    if view.sides[0]:
-        axes.text(0.015, 0.5, view.sides[0], ha="left", va="center", **style)
-        axes.text(0.5, 0.985, view.sides[1], ha="center", va="top", **style)
+    return [
+        axes.text(0.015, 0.5, view.sides[0], ha="left", va="center", **style),
+        axes.text(0.5, 0.985, view.sides[1], ha="center", va="top", **style),
+    ]
 
 
-def _legend(figure: Figure, view: View, names: dict[int, str]) -> None:
+def _legend(figure: Figure, view: View, names: dict[int, str]) -> int:
+    """Explain lines and colours below the slices; return the height in pixels (100 dpi)."""
     present = sorted({int(k) for m in view.maps for k in np.unique(m) if k > 0})
-    handles = []
-    for label in present:
-        colour = np.array(to_rgb(_COLOURS[(label - 1) % len(_COLOURS)]))
-        name = names.get(label, str(label))
+    shown = present[:_MOST_NAMES]
+    if not shown:
+        return 0
+    handles: list[Any] = []
+    for label in shown:
+        lines = []
         if view.truth is not None:
-            pale = tuple(colour + (1.0 - colour) * 0.6)
-            handles.append(Line2D([], [], color=pale, lw=4, label=f"{name}: truth"))
+            lines.append(Line2D([], [], color=_colour(label, _PALE), lw=4))
         if view.prediction is not None:
-            handles.append(Line2D([], [], color=tuple(colour), lw=1.6, label=f"{name}: prediction"))
-    if handles:
-        figure.legend(
-            handles=handles,
-            loc="outside lower center" if figure.get_layout_engine() else "lower center",
-            ncols=2 if view.truth is not None and view.prediction is not None else 4,
-            fontsize=8,
-            frameon=True,
-            facecolor="0.25",
-            labelcolor="white",
-            edgecolor="none",
-        )
+            lines.append(Line2D([], [], color=_colour(label, 0.0), lw=1.8))
+        handles.append(tuple(lines))
+    labels = [shortened(names.get(label, str(label)), 16) for label in shown]
+    meaning = []
+    if view.truth is not None:
+        meaning.append("broad: truth")
+    if view.prediction is not None:
+        meaning.append("thin: prediction")
+    if len(present) > len(shown):
+        meaning.append(f"{len(present) - len(shown)} more classes")
+    columns = min(3, len(shown))
+    legend = figure.legend(
+        handles,
+        labels,
+        title=" · ".join(meaning),
+        loc="outside lower center" if figure.get_layout_engine() else "lower center",
+        ncols=columns,
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0.3)},
+        handlelength=3.2,
+        fontsize=8,
+        title_fontsize=8,
+        facecolor="0.25",
+        labelcolor="white",
+        edgecolor="none",
+    )
+    legend.get_title().set_color("white")
+    return 46 + 16 * -(-len(shown) // columns)

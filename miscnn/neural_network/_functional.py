@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from miscnn._keras import keras, ops
 from miscnn.neural_network import _reductions as reductions
-from miscnn.neural_network._keras import keras, ops
 
 __all__ = [
     "dice_coefficient",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from miscnn._keras import ops
 from miscnn.exceptions import ConfigurationError
-from miscnn.neural_network._keras import ops
 
 PROBABILITY_FLOOR = 1e-7
 """What is added to a probability before its logarithm is taken (the value Keras clips at)."""

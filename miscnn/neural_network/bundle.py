@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from miscnn._keras import keras
-from miscnn.data_loading.data_io import DataIO
-
 from miscnn._configurable import deserialize, serialize
 from miscnn._files import write_json
+from miscnn._keras import keras
 from miscnn._version import __version__
+from miscnn.data_loading.data_io import DataIO
 from miscnn.exceptions import ConfigurationError, MissingFileError
 from miscnn.neural_network.model import NeuralNetwork
 from miscnn.processing.preprocessor import Preprocessor
@@ -35,7 +34,7 @@ def save(model: NeuralNetwork, folder: str | Path) -> None:
         {
             "format": _FORMAT,
             "versions": {"miscnn": __version__, "keras": keras.__version__},
-            "interface": serialize(model.preprocessor._data.interface),
+            "interface": serialize(model.preprocessor.data.interface),
             "preprocessor": model.preprocessor.get_config(),
             "architecture": serialize(model.architecture),
             "loss": keras.losses.serialize(model.loss),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from miscnn._keras import keras
 from tqdm.auto import tqdm
 
+from miscnn._keras import keras
 from miscnn.exceptions import ConfigurationError
 
 

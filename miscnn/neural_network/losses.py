@@ -37,9 +37,9 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
+from miscnn._keras import keras, ops
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network import _reductions as reductions
-from miscnn.neural_network._keras import keras, ops
 
 __all__ = [
     "CrossEntropy",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from miscnn._keras import keras, ops
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network import _reductions as reductions
 from miscnn.neural_network._functional import (
@@ -20,7 +21,6 @@ from miscnn.neural_network._functional import (
     tversky_crossentropy,
     tversky_loss,
 )
-from miscnn.neural_network._keras import keras, ops
 
 __all__ = [
     "DiceScore",

@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from miscnn._keras import keras
-from miscnn.data_loading.data_io import DataIO
-from miscnn.neural_network.architecture.base import Architecture
-from miscnn.neural_network.architecture.unet.standard import UNetStandard
-from miscnn.neural_network.losses import TverskyCrossEntropy
-from miscnn.neural_network.metrics import MeanDice, class_wise_dice
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from miscnn._files import atomic_path
+from miscnn._keras import compile_ahead, keras
+from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
+from miscnn.neural_network.architecture.base import Architecture
+from miscnn.neural_network.architecture.unet.standard import UNetStandard
 from miscnn.neural_network.callbacks import BestWeights, ProgressBar
 from miscnn.neural_network.history import History
 from miscnn.neural_network.inference import predict_probabilities
+from miscnn.neural_network.losses import TverskyCrossEntropy
+from miscnn.neural_network.metrics import MeanDice, class_wise_dice
 from miscnn.processing.data_generator import DataGenerator
 from miscnn.processing.patches import WindowWeight
 from miscnn.processing.preprocessor import Preprocessor
@@ -139,8 +139,7 @@ class NeuralNetwork:
             optimizer=optimizer,
             loss=self.loss if loss is None else loss,
             metrics=list(self.metrics),
-            # On a CPU the compiler of TensorFlow is slower than its plain kernels.
-            jit_compile="auto" if _has_gpu() else False,
+            jit_compile=compile_ahead(),
         )
 
     def reset_weights(self) -> None:
@@ -366,7 +365,7 @@ class NeuralNetwork:
         return self.preprocessor.postprocessing(sample, steps, probabilities, activation_output)
 
     def _subjects(self, given: Subjects) -> tuple[DataIO, Sequence[str | Sample | NDArray[Any]]]:
-        data_io = self.preprocessor._data
+        data_io = self.preprocessor.data
         if isinstance(given, Path) or (
             isinstance(given, str) and given not in data_io.indices_list and Path(given).is_dir()
         ):
@@ -430,14 +429,6 @@ def _as_indices(indices: Sequence[str]) -> list[str]:
     if isinstance(indices, str):
         raise ConfigurationError(f"a list of indices is needed, got the string {indices!r}")
     return [str(index) for index in indices]
-
-
-def _has_gpu() -> bool:
-    if keras.backend.backend() != "tensorflow":
-        return True
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def _clone_metric(metric: Any) -> Any:

@@ -199,7 +199,7 @@ class BatchMaker:
             channels = prepared.image.shape[-1]
             parameters = augmentation.sample_parameters(rng, shape, channels)
             if parameters:
-                wanted = iter(augmentation.margin(shape))
+                wanted = iter(augmentation.margin(shape, parameters))
                 margin = [0 if a == axis else next(wanted) for a in range(len(window))]
         start = tuple(s - m for s, m in zip(start, margin, strict=True))
         extent = tuple(n + 2 * m for n, m in zip(window, margin, strict=True))

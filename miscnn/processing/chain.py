@@ -106,9 +106,13 @@ def undo_chain(
     prediction: NDArray[Any] = probabilities
     classes = probabilities.shape[-1]
     keep = True
-    for subfunction, step in zip(reversed(subfunctions), reversed(steps), strict=True):
-        if type(subfunction).postprocessing is Subfunction.postprocessing:
-            continue  # it leaves predictions as they are
+    # Those without a way back of their own leave predictions as they are.
+    ways_back = [
+        pair
+        for pair in zip(subfunctions, steps, strict=True)
+        if type(pair[0]).postprocessing is not Subfunction.postprocessing
+    ]
+    for position, (subfunction, step) in reversed(list(enumerate(ways_back))):
         if keep and not activation_output and not subfunction.restores_probabilities:
             prediction = argmax_labels(prediction)
             keep = False
@@ -116,6 +120,9 @@ def undo_chain(
         view.geometry = step.geometry
         view.extended = dict(step.extended)
         view.prediction = prediction
+        fused = getattr(subfunction, "postprocessing_argmax", None)
+        if keep and not activation_output and fused is not None and position == 0:
+            return np.asarray(fused(view, prediction))  # without all classes on the fine grid
         prediction = subfunction.postprocessing(view, prediction, keep)
     if keep and not activation_output:
         prediction = argmax_labels(prediction)
@@ -132,4 +139,4 @@ def undo_chain(
 def argmax_labels(probabilities: NDArray[Any]) -> NDArray[Any]:
     """Return the label of the largest probability; the lowest label among equals."""
     dtype = np.min_scalar_type(max(probabilities.shape[-1] - 1, 1))
-    return np.argmax(probabilities, axis=-1).astype(dtype)
+    return np.asarray(np.argmax(probabilities, axis=-1), dtype=dtype)

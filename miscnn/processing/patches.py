@@ -140,7 +140,7 @@ def axis_weight(window: int, kind: WindowWeight) -> NDArray[np.float64]:
     if kind != "gaussian":
         raise ConfigurationError(f"window weight {kind!r} is unknown; use 'gaussian' or 'constant'")
     position = np.arange(window) - (window - 1) / 2.0
-    return np.exp(-0.5 * (position / (window * _GAUSSIAN_SIGMA)) ** 2)
+    return np.asarray(np.exp(-0.5 * (position / (window * _GAUSSIAN_SIGMA)) ** 2))
 
 
 class WindowMerger:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -20,20 +18,19 @@ from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, NotFittedError
 from miscnn.processing.augmentation.base import Augmentation
 from miscnn.processing.augmentation.general import GeneralAugmentation
-from miscnn.processing.cache import SampleCache, fingerprint, source_fingerprint
 from miscnn.processing.chain import Step, run_chain, split_chain, undo_chain
 from miscnn.processing.patches import WindowGrid, round_up
+from miscnn.processing.preparation import PreparedSamples, ReachingSamples, measure_tail
 from miscnn.processing.prepared import PreparedSample
-from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction
+from miscnn.processing.subfunctions.base import Subfunction
 
 _log = logging.getLogger("miscnn.processing.preprocessor")
 
 Analysis = Literal["patchwise-crop", "patchwise-grid", "fullimage", "slicewise"]
 Cache = Literal["disk", "memory"]
 
-# First entry of the seed of everything that is drawn outside of batches.
+# Tells the stream of fitting from those of batches.
 _FIT_STREAM = 0x0F17
-_LOCATION_STREAM = 0x10C5
 
 
 class Preprocessor:
@@ -143,10 +140,7 @@ class Preprocessor:
         self.patchwise_skip_class = patchwise_skip_class
         self.foreground_oversampling = foreground_oversampling
         self.workers = workers
-        self._memory: dict[tuple[str, str], PreparedSample] = {}
-        self._measured: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-        self._sources: dict[str, str] = {}
-        self._lock = threading.Lock()
+        self._samples = PreparedSamples(self)
         self._fitted = not any(s.needs_fit for s in self.subfunctions)
 
     # ------------------------------------------------------------------ configuration
@@ -185,7 +179,8 @@ class Preprocessor:
         return made
 
     @property
-    def _data(self) -> DataIO:
+    def data(self) -> DataIO:
+        """The data set; an error without one."""
         if self.data_io is None:
             raise ConfigurationError(
                 "this preprocessor has no data set; set its data_io to a DataIO first"
@@ -195,12 +190,12 @@ class Preprocessor:
     @property
     def classes(self) -> int:
         """Number of classes, background included."""
-        return self._data.interface.classes
+        return self.data.interface.classes
 
     @property
     def channels(self) -> int:
         """Number of image channels."""
-        return self._data.interface.channels
+        return self.data.interface.channels
 
     @property
     def is_slicewise(self) -> bool:
@@ -210,7 +205,7 @@ class Preprocessor:
     @property
     def three_dim(self) -> bool:
         """Whether the subjects are volumes."""
-        return bool(self._data.interface.three_dim)
+        return bool(self.data.interface.three_dim)
 
     @property
     def network_axes(self) -> int:
@@ -280,20 +275,27 @@ class Preprocessor:
         for position, subfunction in enumerate(self.subfunctions):
             if subfunction.needs_fit:
                 rng = np.random.default_rng([self.seed, _FIT_STREAM, position])
-                subfunction.fit(_ReachingSamples(self, indices, position), rng)
+                subfunction.fit(ReachingSamples(self._samples, indices, position), rng)
         self._fitted = True
         return self
+
+    def check_fitted(self, subfunctions: Sequence[Subfunction]) -> None:
+        """Raise NotFittedError if one of the subfunctions has yet to learn."""
+        if not self._fitted and any(s.needs_fit and not s.get_state() for s in subfunctions):
+            raise NotFittedError(
+                "the subfunctions have learned nothing yet: call fit(training_indices) or train"
+            )
 
     # ------------------------------------------------------------------ preparing
 
     def prepare(self, indices: Sequence[str], verbose: int = 0) -> None:
         """Run the expensive part of the chain on samples that are not prepared yet."""
-        self._sources.clear()  # files may have changed since the last call
-        missing = [i for i in dict.fromkeys(indices) if not self._is_prepared(i)]
+        self._samples.forget_sources()  # files may have changed since the last call
+        missing = [i for i in dict.fromkeys(indices) if not self._samples.is_prepared(i)]
         if not missing:
             return
         jobs = Parallel(n_jobs=self.workers, prefer="threads", return_as="generator_unordered")
-        done = jobs(delayed(self._measures)(index) for index in missing)
+        done = jobs(delayed(self._samples.measures)(index) for index in missing)
         for _ in tqdm(
             done,
             total=len(missing),
@@ -304,86 +306,13 @@ class Preprocessor:
         ):
             pass
 
-    def _is_prepared(self, index: str) -> bool:
-        key = self._key(index)
-        if self.cache == "memory":
-            return (index, key) in self._memory
-        return self._disk().path(index, key).is_dir()
-
     def prepared(self, index: str) -> PreparedSample:
         """Return a sample after the expensive part of the chain, from the cache if possible."""
-        key = self._key(index)
-        with self._lock:
-            found = self._memory.get((index, key))
-        if found is not None:
-            return found
-        if self.cache == "disk":
-            found = self._disk().get(index, key)
-        if found is None:
-            found = self._make_prepared(index)
-            if self.cache == "disk":
-                found = self._disk().put(key, found)
-        with self._lock:
-            # Of samples on disk only the description is held; arrays are read when needed.
-            return self._memory.setdefault((index, key), found)
-
-    def _make_prepared(self, index: str) -> PreparedSample:
-        head, _ = split_chain(self.subfunctions)
-        self._check_fitted(head)
-        sample, _ = run_chain(self._data.sample_loader(index, load_seg=True), head, training=True)
-        name = np.frombuffer(index.encode(), dtype=np.uint8)
-        rng = np.random.default_rng([_LOCATION_STREAM, *map(int, name)])
-        return PreparedSample.from_sample(sample, rng)
-
-    def _key(self, index: str) -> str:
-        head, _ = split_chain(self.subfunctions)
-        source = self._sources.get(index)
-        if source is None:
-            source = self._sources[index] = source_fingerprint(self._data.interface, index)
-        return fingerprint(source, [serialize(s) for s in head])
-
-    def _disk(self) -> SampleCache:
-        chunk = self.patch_shape if self.analysis.startswith("patchwise") else None
-        return SampleCache(Path(self._data.batch_path) / "prepared", chunk)
-
-    def _check_fitted(self, subfunctions: Sequence[Subfunction]) -> None:
-        if not self._fitted and any(s.needs_fit and not s.get_state() for s in subfunctions):
-            raise NotFittedError(
-                "the subfunctions have learned nothing yet: call fit(training_indices) or train"
-            )
-
-    def _measures(self, index: str) -> list[dict[str, Any]]:
-        """Return what the pointwise end of the chain needs to know of the whole image."""
-        prepared = self.prepared(index)
-        _, tail = split_chain(self.subfunctions)
-        self._check_fitted(tail)
-        if not _must_measure(tail):
-            return [{} for _ in tail]
-        key = self._key(index)
-        tail_key = fingerprint([serialize(s) for s in tail])
-        with self._lock:
-            found = self._measured.get((index, key, tail_key))
-        if found is None and self.cache == "disk":
-            found = self._disk().measures(index, key, tail_key)
-        if found is None:
-            found = measure_tail(self._sample(prepared), tail)
-            if self.cache == "disk":
-                self._disk().put_measures(index, key, tail_key, found)
-        with self._lock:
-            return self._measured.setdefault((index, key, tail_key), found)
-
-    def _sample(self, prepared: PreparedSample) -> Sample:
-        interface = self._data.interface
-        image = np.asarray(prepared.image[...])
-        sample = Sample(
-            prepared.index, image, interface.channels, interface.classes, prepared.geometry
-        )
-        sample.segmentation = np.asarray(prepared.labels[...])[..., np.newaxis]
-        return sample
+        return self._samples.prepared(index)
 
     def batch_source(self, index: str) -> tuple[PreparedSample, list[dict[str, Any]]]:
         """Return what batches are cut from: the prepared sample and its measures."""
-        return self.prepared(index), self._measures(index)
+        return self._samples.prepared(index), self._samples.measures(index)
 
     def transform_patch(
         self, image: NDArray[Any], measures: Sequence[Mapping[str, Any]]
@@ -410,12 +339,11 @@ class Preprocessor:
             For :meth:`transform_patch`.
         """
         head, tail = split_chain(self.subfunctions)
-        self._check_fitted(self.subfunctions)
+        self.check_fitted(self.subfunctions)
         given = sample.copy()
         given.segmentation = None
         result, steps = run_chain(given, head, training=False)
-        measures = measure_tail(result, tail) if _must_measure(tail) else [{} for _ in tail]
-        return result, steps, measures
+        return result, steps, measure_tail(result, tail)
 
     def prediction_grid(
         self, shape: Sequence[int], slice_axis: int, multiple: Sequence[int]
@@ -448,55 +376,6 @@ class Preprocessor:
         chain = " -> ".join(type(s).__name__ for s in self.subfunctions) or "no subfunctions"
         patch = f" {self.patch_shape}" if self.patch_shape else ""
         return f"Preprocessor({chain}, {self.analysis}{patch}, batch size {self.batch_size})"
-
-
-class _ReachingSamples(Sequence[Sample]):
-    """The training samples as they reach one subfunction, each made when it is asked for."""
-
-    def __init__(self, preprocessor: Preprocessor, indices: Sequence[str], position: int) -> None:
-        self._preprocessor = preprocessor
-        self._indices = list(indices)
-        self._position = position
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    @overload
-    def __getitem__(self, item: int) -> Sample: ...
-    @overload
-    def __getitem__(self, item: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, item: int | slice) -> Sample | Sequence[Sample]:
-        if isinstance(item, slice):
-            return [self[i] for i in range(*item.indices(len(self)))]
-        index = self._indices[item]
-        preprocessor = self._preprocessor
-        head, tail = split_chain(preprocessor.subfunctions)
-        if self._position >= len(head):  # what stands before is prepared and kept
-            sample = preprocessor._sample(preprocessor.prepared(index))
-            before: list[Subfunction] = list(tail[: self._position - len(head)])
-        else:
-            sample = preprocessor._data.sample_loader(index, load_seg=True)
-            before = head[: self._position]
-        return run_chain(sample, before, training=True)[0]
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[i] for i in range(len(self)))
-
-
-def measure_tail(sample: Sample, tail: Sequence[PointwiseSubfunction]) -> list[dict[str, Any]]:
-    """Return, per pointwise subfunction, what it measures on an image that reaches it."""
-    measures = []
-    for subfunction in tail:
-        measured = dict(to_json(subfunction.measure(sample)))
-        measures.append(measured)
-        following = sample.copy()
-        following.image = subfunction.transform(sample.image, measured)
-        sample = following
-    return measures
-
-
-def _must_measure(tail: Sequence[PointwiseSubfunction]) -> bool:
-    return any(type(s).measure is not PointwiseSubfunction.measure for s in tail)
 
 
 def _as_augmentation(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
 from miscnn._configurable import to_json
+from miscnn.exceptions import ConfigurationError, ContractError
 from miscnn.processing.augmentation.base import Augmentation, center_crop
 
 _LABELS = (0, 3)  # an interpolated label map would hold 1 and 2
@@ -66,12 +67,20 @@ def check_augmentation(
 
     Raises
     ------
-    AssertionError
-        With what is wrong, and the parameters with which it happened.
+    ContractError
+        Names the promise that is broken and the parameters with which it was. It is an
+        AssertionError.
+
+    Examples
+    --------
+    >>> from miscnn.processing.augmentation import GeneralAugmentation
+    >>> check_augmentation(GeneralAugmentation(mirror=True), (32, 32), draws=5)
     """
     shape = tuple(int(size) for size in patch_shape)
     if len(shape) not in (2, 3) or min(shape) < 16:
-        raise ValueError(f"patch_shape must have 2 or 3 axes of 16 or more; received {shape}")
+        raise ConfigurationError(
+            f"patch_shape must have 2 or 3 axes of 16 or more; received {shape}"
+        )
     _check_config(augmentation, shape, channels, seed)
     widest = _margin(augmentation, shape, None)
     results = []
@@ -103,7 +112,7 @@ def check_augmentation(
 def _require(condition: bool, rule: str, parameters: Mapping[str, Any] | None = None) -> None:
     if not condition:
         drawn = "" if parameters is None else f" (parameters: {dict(parameters)!r})"
-        raise AssertionError(f"{rule}{drawn}")
+        raise ContractError(f"{rule}{drawn}")
 
 
 def _check_config(
@@ -113,7 +122,7 @@ def _check_config(
     try:
         read = json.loads(json.dumps(config))
     except TypeError as error:
-        raise AssertionError(f"get_config must return JSON values: {error}") from error
+        raise ContractError(f"get_config must return JSON values: {error}") from error
     copy = type(augmentation).from_config(read)
     _require(
         copy.get_config() == config and copy == augmentation,
@@ -156,7 +165,7 @@ def _draw(
     try:
         json.dumps(to_json(parameters))
     except (TypeError, ValueError) as error:
-        raise AssertionError(f"parameters must be JSON values or arrays: {error}") from error
+        raise ContractError(f"parameters must be JSON values or arrays: {error}") from error
     _require(
         to_json(parameters) == to_json(again),
         "sample_parameters must draw the same from generators of the same seed",

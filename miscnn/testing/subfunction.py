@@ -17,8 +17,10 @@ from miscnn.exceptions import ContractError, MiscnnError, NotFittedError
 from miscnn.processing.subfunctions.base import Subfunction
 
 _SUM_TOLERANCE = 1e-5
-# How far the foreground may move in the patient, in voxel diagonals of the coarser grid.
+# How far the centre of the foreground may move in the patient, in voxels of the coarser grid.
 _SHIFT_TOLERANCE = 1.0
+# Where the body of the made samples lies: off the centre, so that mirroring is seen.
+_BODY, _ORGAN = -0.2, -0.05
 
 
 def check_subfunction(
@@ -101,11 +103,11 @@ def _body(name: str, geometry: Geometry, channels: int, rng: np.random.Generator
     # Coordinates from -1 to 1 along each axis, voxel centres.
     axes = [(np.arange(n) + 0.5) * 2.0 / n - 1.0 for n in geometry.shape]
     place = np.stack(np.meshgrid(*axes, indexing="ij"))
-    radius = np.sqrt((place**2).sum(axis=0))
-    organ = np.sqrt(((place - 0.15) ** 2).sum(axis=0))
-    labels = np.where(radius < 0.7, np.where(organ < 0.35, 2, 1), 0)
-    image = np.where(radius < 0.85, 40.0 + 100.0 * (labels == 2), -1000.0)[..., np.newaxis]
-    noise = rng.normal(0.0, 10.0, (*geometry.shape, channels)) * (radius < 0.85)[..., np.newaxis]
+    body = np.sqrt(((place - _BODY) ** 2).sum(axis=0))
+    organ = np.sqrt(((place - _ORGAN) ** 2).sum(axis=0))
+    labels = np.where(body < 0.6, np.where(organ < 0.35, 2, 1), 0)
+    image = np.where(body < 0.7, 40.0 + 100.0 * (labels == 2), -1000.0)[..., np.newaxis]
+    noise = rng.normal(0.0, 10.0, (*geometry.shape, channels)) * (body < 0.7)[..., np.newaxis]
     sample = Sample(name, (image + noise).astype(np.float32), channels, 3, geometry)
     sample.add_segmentation(labels)
     return sample
@@ -271,8 +273,8 @@ class _Check:
         self._compare_places(
             (before.segmentation[..., 0], before.geometry),
             (after.segmentation[..., 0], after.geometry),
-            "preprocessing() moved the foreground by {:.3g} mm in the patient, although the "
-            "grids' voxels are no larger than {:.3g} mm across; let geometry say what was done",
+            "preprocessing() moved the foreground by {:.3g} mm in the patient, {:.3g} voxels; let "
+            "the geometry say what was done to the image",
         )
 
     # ------------------------------------------------------------------ the way back
@@ -314,10 +316,8 @@ class _Check:
             total = back.sum(axis=-1, dtype=np.float64)
             worst = float(np.abs(total - 1.0).max())
             self._require(back.dtype.kind == "f", f"probabilities came back as {back.dtype}")
-            self._require(
-                float(back.min()) >= 0.0,
-                f"probabilities came back negative (down to {float(back.min()):.3g})",
-            )
+            lowest = float(back.min())
+            self._require(lowest >= 0.0, f"probabilities came back negative, down to {lowest:.3g}")
             self._require(
                 worst <= _SUM_TOLERANCE,
                 f"probabilities came back with sums that are off by {worst:.3g}; what is outside "
@@ -340,8 +340,8 @@ class _Check:
         self._compare_places(
             (labels, after.geometry),
             (back, before.geometry),
-            "postprocessing() moved the foreground by {:.3g} mm in the patient, although the "
-            "grids' voxels are no larger than {:.3g} mm across; it must undo preprocessing()",
+            "postprocessing() moved the foreground by {:.3g} mm in the patient, {:.3g} voxels; it "
+            "must undo preprocessing()",
         )
 
     def _compare_places(
@@ -353,10 +353,13 @@ class _Check:
         # Labels that were merged or dropped move the foreground rightly.
         if set(np.unique(one[0])) != set(np.unique(other[0])) or not one[0].any():
             return
-        distance = float(np.linalg.norm(_centre(*one) - _centre(*other)))
-        across = max(float(np.linalg.norm(grid.spacing)) for _, grid in (one, other))
-        if distance > _SHIFT_TOLERANCE * across:
-            raise self._broken(promise.format(distance, across))
+        shift = _centre(*one) - _centre(*other)
+        voxels = min(
+            float(np.abs(np.linalg.solve(grid.affine[:-1, :-1], shift)).max())
+            for _, grid in (one, other)
+        )
+        if voxels > _SHIFT_TOLERANCE:
+            raise self._broken(promise.format(float(np.linalg.norm(shift)), voxels))
 
 
 class _Unchanged:

@@ -161,7 +161,7 @@ def test_leaking_or_empty_folds_are_refused(
         make_folds(samples, splitter)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("n", "share", "size"), [(10, 0.2, 2), (30, 0.1, 3), (11, 0.2, 3)])
+@pytest.mark.parametrize(("n", "share", "size"), [(10, 0.2, 2), (100, 0.07, 7), (11, 0.2, 3)])
 def test_held_out_part_is_rounded_up(n: int, share: float, size: int) -> None:
     names = [str(k) for k in range(n)]
     fold = hold_out(names, share, np.random.default_rng(0))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from miscnn.evaluation._bootstrap import bootstrap_interval
 from miscnn.evaluation._text import number
@@ -251,6 +252,25 @@ def test_interval_is_the_t_interval_for_symmetric_values() -> None:
     low, high = bootstrap_interval(values, n_resamples=40_000)
     t_reach = 2.0860 * values.std(ddof=1) / math.sqrt(21)
     assert (low, high) == pytest.approx((-t_reach, t_reach), rel=0.03)
+
+
+def test_interval_of_skewed_values_equals_scipy_at_the_expanded_level(
+    rng: np.random.Generator,
+) -> None:
+    values = rng.exponential(size=15)
+    reach = math.sqrt(15 / 14) * stats.t.ppf(0.975, 14)
+    theirs = stats.bootstrap(
+        (values,),
+        np.mean,
+        confidence_level=2 * stats.norm.cdf(reach) - 1,
+        n_resamples=40_000,
+        method="BCa",
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    low, high = bootstrap_interval(values, n_resamples=40_000)
+    width = high - low
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.015 * width)
+    assert high - values.mean() > 1.2 * (values.mean() - low)
 
 
 @pytest.mark.parametrize(("n", "skewed"), [(12, False), (25, True)])

@@ -65,7 +65,8 @@ def test_volumes_smaller_than_the_patch_are_padded_with_their_minimum(make_data_
 
 def test_every_sample_once_an_epoch_in_changing_order(make_data_io) -> None:
     data_io = make_data_io([(8, 8, 8)] * 6)
-    maker = BatchMaker(recipe(data_io, batch_size=1, patch_shape=(8, 8, 8)), data_io.indices_list, True)
+    single = recipe(data_io, batch_size=1, patch_shape=(8, 8, 8))
+    maker = BatchMaker(single, data_io.indices_list, True)
     volumes = {i: data_io.sample_loader(i).image for i in data_io.indices_list}
 
     def order(epoch: int) -> list[str]:
@@ -122,9 +123,7 @@ def test_threads_and_order_do_not_change_batches(make_data_io) -> None:
 def test_disk_and_memory_give_the_same_batches(make_data_io, cache: str) -> None:
     data_io = make_data_io(MIXED, channels=2)
     chain = [Resampling((1.5, 1.2, 0.8)), Normalization("z-score")]
-    maker = BatchMaker(
-        recipe(data_io, subfunctions=chain, cache=cache), data_io.indices_list, True
-    )
+    maker = BatchMaker(recipe(data_io, subfunctions=chain, cache=cache), data_io.indices_list, True)
     images, labels = maker.batch(0, 1)
     # What the whole image gives, cut afterwards, is what the patch gives.
     wholes = []

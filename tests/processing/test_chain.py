@@ -125,7 +125,7 @@ def test_a_way_back_that_is_missing_is_an_error(sample: Sample) -> None:
         postprocessing = Subfunction.postprocessing
 
     _, steps = run_chain(sample, [NoWayBack()], training=False)
-    with pytest.raises(ConfigurationError, match="'a'.*postprocessing"):
+    with pytest.raises(ConfigurationError, match=r"'a'.*postprocessing"):
         undo_chain(sample, [NoWayBack()], steps, np.zeros((7, 9, 5, 2), np.float32), False)
 
 

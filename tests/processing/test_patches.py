@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,7 +35,7 @@ def test_windows_cover_the_axis_with_the_overlap_asked_for(axis: tuple[int, int,
     if length > window:
         assert starts[0] == 0
         assert starts[-1] + window == length
-        assert all(b - a <= window - overlap for a, b in zip(starts, starts[1:], strict=False))
+        assert all(b - a <= window - overlap for a, b in itertools.pairwise(starts))
         # one window fewer could not keep the overlap
         assert (len(starts) - 1) * (window - overlap) + overlap < length
     else:

@@ -299,7 +299,7 @@ def scaled_type(dtype: np.dtype[Any], slope: float, inter: float) -> np.dtype[An
                     return np.dtype(name)
             return np.dtype(np.float64)
         largest = max(abs(slope * end + inter) for end in (info.min, info.max))
-        if info.bits > 16 or largest >= np.finfo(np.float32).max:
+        if info.bits > 16 or largest >= float(np.finfo(np.float32).max):
             return np.dtype(np.float64)
         unit = float(np.spacing(np.float32(largest)))
         return np.dtype(np.float32 if unit <= abs(slope) * _STEP_SHARE else np.float64)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from miscnn._keras import keras
 from miscnn.exceptions import ConfigurationError
-from miscnn.neural_network._keras import keras
 from miscnn.neural_network.architecture.normalization import InstanceNormalization
 
 __all__ = ["Blocks", "Sizes", "per_level"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from miscnn.neural_network._keras import keras, ops
+from miscnn._keras import keras, ops
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
@@ -71,7 +71,7 @@ def _normalize(rows: Any, gamma: Any, beta: Any, width: Any, epsilon: float) -> 
     def spread(values: Any) -> Any:  # (batch or 1, 1, channels) to (…, 1, width · channels)
         return ops.tile(values, (1, 1, width))
 
-    @ops.custom_gradient
+    @ops.custom_gradient  # type: ignore[untyped-decorator]
     def normalize(rows: Any, gamma: Any, beta: Any) -> tuple[Any, Any]:
         centred = rows - spread(total(rows) / voxels)
         # A second pass for the variance: the mean of squares less the square of the mean

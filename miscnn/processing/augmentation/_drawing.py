@@ -144,7 +144,8 @@ class Choices:
         drawn: dict[str, Any] = {"scaling": min((self.scaling or (1.0,))[0], 1.0)}
         if self.translation:
             drawn["translation"] = [max(abs(low), abs(high)) for low, high in self.translation]
-        displacement = 3 * (self.elastic or (0.0, 0.0))[1]
+        strongest = (self.elastic or (0.0, 0.0))[1]
+        displacement = _spatial.elastic_reach(strongest, self.plane, ndim)
         looks = np.zeros(ndim)
         for angles in itertools.product(*map(_telling_angles, self.rotation)):
             if angles:
@@ -161,8 +162,8 @@ def drawn_margin(parameters: Mapping[str, Any], patch_shape: Sequence[int]) -> t
     ndim = len(patch_shape)
     if not _SPATIAL & set(parameters):
         return (0,) * ndim
-    # three standard deviations; what lies farther is taken from the border
-    displacement = 3 * float(parameters.get("elastic", {}).get("displacement", 0.0))
+    elastic = parameters.get("elastic", {"displacement": 0.0, "axes": ()})
+    displacement = _spatial.elastic_reach(float(elastic["displacement"]), elastic["axes"], ndim)
     matrix, shift = _spatial.inverse_map(parameters, ndim)
     return _spatial.bounded(_spatial.reach(patch_shape, matrix, shift, displacement), patch_shape)
 

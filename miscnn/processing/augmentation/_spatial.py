@@ -75,12 +75,23 @@ def inverse_map(parameters: Mapping[str, Any], ndim: int) -> tuple[Array, Array]
 
 
 def reach(
-    patch_shape: Sequence[int], matrix: Array, translation: Array, displacement: float
+    patch_shape: Sequence[int], matrix: Array, translation: Array, displacement: Array
 ) -> NDArray[np.float64]:
-    """Return how far beyond the patch's faces a map looks, in voxels per axis."""
+    """Return how far beyond the patch's faces a map looks, in voxels per axis.
+
+    ``displacement`` is how far elastic deformation reaches along each axis.
+    """
     half = (np.asarray(patch_shape, dtype=float) - 1) / 2
     farthest = np.abs(matrix) @ half + np.abs(matrix @ translation) + displacement
     return np.asarray(np.maximum(farthest - half, 0.0))
+
+
+def elastic_reach(deviation: float, axes: Sequence[int], ndim: int) -> NDArray[np.float64]:
+    """Return three standard deviations along the displaced axes.
+
+    What is displaced farther, and lies at the very face, is taken from the border.
+    """
+    return np.where(np.isin(np.arange(ndim), axes), 3 * deviation, 0.0)
 
 
 def bounded(wanted: Array, patch_shape: Sequence[int]) -> tuple[int, ...]:

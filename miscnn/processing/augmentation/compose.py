@@ -26,6 +26,13 @@ class Compose(Augmentation):
     -----
     Each augmentation works on the patch and the margin that those after it want. Parameters
     are therefore drawn from the last to the first.
+
+    Examples
+    --------
+    >>> from miscnn.processing.augmentation import GeneralAugmentation
+    >>> chain = Compose([GeneralAugmentation(rotation=10), GeneralAugmentation(rotation=20)])
+    >>> chain.margin((32, 32), {})
+    (0, 0)
     """
 
     def __init__(self, augmentations: Sequence[Augmentation], probability: float = 1.0) -> None:
@@ -84,7 +91,8 @@ class Compose(Augmentation):
         """
         if parameters:
             first = parameters["steps"][0]["patch_shape"]
-            image, segmentation = _at_least(image, first), _at_least(segmentation, first)
+            image = _at_least(image, patch_shape, first)
+            segmentation = _at_least(segmentation, patch_shape, first)
         for step in parameters.get("steps", ()):
             part = self.augmentations[step["augmentation"]]
             image, segmentation = part.apply(
@@ -97,12 +105,14 @@ def _grown(shape: Sequence[int], margin: Sequence[int]) -> tuple[int, ...]:
     return tuple(n + 2 * m for n, m in zip(shape, margin, strict=True))
 
 
-def _at_least(array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """Pad the centre of an array; the inverse of :func:`center_crop`."""
-    missing = [max(0, want - size) for size, want in zip(array.shape, shape, strict=False)]
-    if not any(missing):
-        return array
-    # what center_crop would cut off before the centre: (want - size) // 2
-    width = [(total // 2, total - total // 2) for total in missing]
-    width += [(0, 0)] * (array.ndim - len(width))
-    return np.pad(array, width, mode="edge")
+def _at_least(
+    array: NDArray[Any], patch_shape: Sequence[int], shape: Sequence[int]
+) -> NDArray[Any]:
+    """Continue an array to a shape so that :func:`center_crop` finds the same patch."""
+    width = [(0, 0)] * array.ndim
+    for axis, (patch, want) in enumerate(zip(patch_shape, shape, strict=True)):
+        size = array.shape[axis]
+        if size < want:
+            before = (want - patch) // 2 - (size - patch) // 2
+            width[axis] = (before, want - size - before)
+    return np.pad(array, width, mode="edge") if any(map(any, width)) else array

@@ -103,6 +103,16 @@ class GeneralAugmentation(Augmentation):
     batchgenerators' formulas and equal its results; its own functions draw from NumPy's global
     state while they work, which is not repeatable with several threads.
 
+    Examples
+    --------
+    >>> import numpy as np
+    >>> augmentation = GeneralAugmentation(rotation=15, mirror=(0,), probabilities={"rotation": 1})
+    >>> image, labels = np.ones((40, 40, 40, 1), np.float32), np.zeros((40, 40, 40), np.uint8)
+    >>> drawn = augmentation.sample_parameters(np.random.default_rng(0), (32, 32, 32), channels=1)
+    >>> image, labels = augmentation.apply(image, labels, drawn, (32, 32, 32))
+    >>> image.shape, labels.shape
+    ((32, 32, 32, 1), (32, 32, 32))
+
     References
     ----------
     .. [1] F. Isensee et al., "batchgenerators - a python framework for data augmentation",

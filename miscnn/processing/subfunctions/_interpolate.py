@@ -76,7 +76,8 @@ class GridMap:
         slices : tuple of slice
             The part of the target that can be other than zero.
         """
-        matrices, slices = [], []
+        matrices: list[Any] = []
+        slices: list[slice] = []
         for matrix, part in zip(self.matrices, box, strict=True):
             if matrix is None:
                 matrices.append(None)
@@ -177,7 +178,8 @@ def _matrix(n: int, m: int, order: int, antialias: bool) -> Any:
     if antialias and factor > 1.0:
         count = math.ceil(factor - _WHOLE)
         offsets = np.linspace(0.0, factor - 1.0, count)
-        positions = (np.arange(m)[:, np.newaxis] * factor + offsets).ravel()
+        starts = np.arange(m, dtype=np.float64) * factor
+        positions = np.add.outer(starts, offsets).ravel()
         dense = _point_matrix(n, positions, order).reshape(m, count, n).mean(axis=1)
     elif order == 0:
         dense = np.zeros((m, n))
@@ -185,11 +187,10 @@ def _matrix(n: int, m: int, order: int, antialias: bool) -> Any:
     else:
         dense = _point_matrix(n, (np.arange(m) + 0.5) * factor - 0.5, order)
     dense[np.abs(dense) < _NEGLIGIBLE] = 0.0
-    dense /= dense.sum(axis=1, keepdims=True)
     return sparse.csr_array(dense.astype(np.float32))
 
 
-def _point_matrix(n: int, positions: NDArray[np.float64], order: int) -> NDArray[np.float64]:
+def _point_matrix(n: int, positions: NDArray[Any], order: int) -> NDArray[np.float64]:
     """Return the weights of n voxels at positions; beyond the outer centres theirs holds."""
     positions = np.clip(positions, 0.0, n - 1.0)
     rows = np.arange(len(positions))

@@ -48,12 +48,13 @@ class Moments:
         if not count:
             return
         block = values.astype(np.float64)
-        mean = block.mean(axis=0)
-        squares = ((block - mean) ** 2).sum(axis=0)
         total = self.count + count
-        delta = mean - self.mean
-        self._squares += squares + delta**2 * (self.count * count / total)
-        self.mean += delta * (count / total)
+        with np.errstate(invalid="ignore"):  # infinity shows in the range; the caller looks there
+            mean = block.mean(axis=0)
+            squares = ((block - mean) ** 2).sum(axis=0)
+            delta = mean - self.mean
+            self._squares += squares + delta**2 * (self.count * count / total)
+            self.mean += delta * (count / total)
         self.count = total
         self.minimum = np.minimum(self.minimum, block.min(axis=0))
         self.maximum = np.maximum(self.maximum, block.max(axis=0))

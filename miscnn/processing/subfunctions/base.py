@@ -73,6 +73,11 @@ class PointwiseSubfunction(Subfunction):
     of it: :meth:`measure` returns the numbers, :meth:`transform` uses them.
     """
 
+    @property
+    def measures_image(self) -> bool:
+        """Whether :meth:`measure` looks at the image; if not, a pass over it is saved."""
+        return type(self).measure is not PointwiseSubfunction.measure
+
     def measure(self, sample: Sample) -> Mapping[str, Any]:
         """Return what :meth:`transform` needs to know of the whole image, as JSON values."""
         return {}

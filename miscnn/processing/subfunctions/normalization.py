@@ -165,6 +165,11 @@ class Normalization(PointwiseSubfunction):
             "voxels": int(state["voxels"]),
         }
 
+    @property
+    def measures_image(self) -> bool:
+        """Whether the statistics are those of each sample."""
+        return not self.needs_fit
+
     def measure(self, sample: Sample) -> dict[str, Any]:
         """Return the statistics that hold for a sample, per channel.
 

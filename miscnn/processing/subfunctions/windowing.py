@@ -105,6 +105,11 @@ class Windowing(PointwiseSubfunction):
         self.percentiles = percentiles
         self.scale = scale
 
+    @property
+    def measures_image(self) -> bool:
+        """Whether the window follows the volume."""
+        return self._shares() is not None
+
     def measure(self, sample: Sample) -> dict[str, Any]:
         """Return the bounds per channel where the window follows the volume.
 

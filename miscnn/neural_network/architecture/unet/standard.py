@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from miscnn._keras import keras
 from miscnn.exceptions import ConfigurationError
-from miscnn.neural_network._keras import keras
 from miscnn.neural_network.architecture import base
 from miscnn.neural_network.architecture.blocks import (
     NORMALIZATIONS,
@@ -105,7 +105,7 @@ class UNetStandard(base.Architecture):
     def required_multiple(self) -> int | tuple[int, ...]:
         """Product of the poolings: one number, or one per axis if they are given per axis."""
         if isinstance(self.pool_size, int):
-            return self.pool_size**self.depth
+            return int(self.pool_size**self.depth)
         first = self.pool_size[0]
         dimensions = len(self.pool_size) if isinstance(first, int) else len(first)
         pools = per_level("pool_size", self.pool_size, self.depth, dimensions)
@@ -150,7 +150,7 @@ class UNetStandard(base.Architecture):
 
     def filters(self, level: int) -> int:
         """Return the number of feature maps of a level; the first is level 0."""
-        filters = self.n_filters * 2**level
+        filters = int(self.n_filters * 2**level)
         return filters if self.max_filters is None else min(filters, self.max_filters)
 
 

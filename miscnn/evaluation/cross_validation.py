@@ -1,0 +1,262 @@
+"""Cross-validation: every subject is scored by a network that never saw it.
+
+Below ``evaluation_path`` stand ``folds.json`` (how many folds, by which splitter), the tables
+``scores.tsv``, ``detailed_validation.tsv`` and ``summary.tsv`` of all finished folds, the box
+plots ``boxplot.<metric>.png``, and for each fold a folder ``fold_<k>`` with
+
+- ``sample_list.json``: ``{"TRAINING": [...], "VALIDATION": [...]}``;
+- ``history.tsv`` and ``training.png``: what the training logged, epoch by epoch;
+- ``model.keras``: the weights that predicted;
+- ``predictions/``: label maps on the grids of the inputs;
+- ``scores.tsv`` (tidy), ``detailed_validation.tsv`` (one line per subject), ``summary.tsv``;
+- ``overlay.<worst|median>.<index>.png`` and ``.gif``;
+- ``run.json``: who was trained on, seed, epochs, seconds; written last.
+
+Folds can be run one by one, also on several machines that share the folder: ``split_folds``
+once, then ``run_fold(k, model)`` each, then ``CrossValidationResult.load(evaluation_path)``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from miscnn._files import write_json
+from miscnn.evaluation._results import CrossValidationResult, FoldResult
+from miscnn.evaluation._run import Callbacks, Settings, run
+from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
+from miscnn.evaluation.splits import (
+    Fold,
+    KnowsGeometry,
+    Splitter,
+    fold_file,
+    fold_path,
+    load_disk2fold,
+    make_folds,
+    read_fold,
+    write_fold,
+    write_fold2disk,
+)
+
+__all__ = [
+    "CrossValidationResult",
+    "FoldResult",
+    "cross_validation",
+    "load_disk2fold",
+    "run_fold",
+    "split_folds",
+    "write_fold2disk",
+]
+
+_Splits = Splitter | Iterable[tuple[Sequence[int], Sequence[int]]]
+
+
+def cross_validation(
+    sample_list: Sequence[str],
+    model: EvaluatedModel,
+    k_fold: int = 3,
+    epochs: int = 20,
+    iterations: int | None = None,
+    evaluation_path: str | os.PathLike[str] = "evaluation",
+    draw_figures: bool = True,
+    run_detailed_evaluation: bool = True,
+    callbacks: Callbacks = (),
+    save_models: bool = True,
+    return_output: bool = False,
+    *,
+    splitter: _Splits | None = None,
+    y: Sequence[Any] | None = None,
+    groups: Sequence[Any] | None = None,
+    inner_validation: float = 0.0,
+    seed: int = 0,
+    class_names: ClassNames = None,
+    overlays: Sequence[str] = ("worst", "median"),
+    verbose: int = 1,
+) -> CrossValidationResult:
+    """Train, predict and score fold by fold.
+
+    Each fold begins with a fresh model (weights, optimizer, fitted statistics), and its
+    validation subjects have no influence on it: they are only predicted and scored.
+
+    Parameters
+    ----------
+    sample_list : sequence of str
+        Indices of the subjects.
+    model : NeuralNetwork
+    k_fold : int
+        Number of folds if no splitter is given.
+    epochs, iterations
+        As in ``NeuralNetwork.train``.
+    evaluation_path : path
+        Folder for everything that is written (:mod:`miscnn.evaluation.cross_validation`).
+        Finished folds are there while later ones still run.
+    draw_figures : bool
+        Draw training curves, box plots and overlays.
+    run_detailed_evaluation : bool
+        Predict and score the validation subjects; otherwise the folds are only trained.
+    callbacks : sequence of Keras callbacks, or function that returns one
+        Each fold gets deep copies of its own, or what the function returns.
+    save_models : bool
+        Keep the weights of each fold.
+    return_output : bool
+        Without effect: the result always holds the histories (and is a sequence of them). It
+        is kept for scripts written for MIScnn 1.x.
+    splitter : scikit-learn splitter, or iterable of pairs of positions, optional
+        Default: ``KFold(k_fold, shuffle=True, random_state=seed)``. ``SliceSortedKFold`` looks
+        up the slices of each subject by itself.
+    y, groups : sequence, optional
+        Handed to the splitter, one value per subject: the class to stratify by, the group
+        (patient) that must not be torn apart.
+    inner_validation : float
+        Share of each fold's *training* subjects that is held out, drawn with ``seed``, to
+        choose the epoch with the lowest validation loss. With 0, the last weights are used.
+    seed : int
+        Of the default splitter and of the inner validation.
+    class_names : sequence or mapping, optional
+        One name per class, background first; or names by label.
+    overlays : sequence of {"worst", "median", "best"}
+        Whose overlays are drawn in each fold, by mean Dice over the classes.
+    verbose : int
+        0 shows no progress bars.
+
+    Returns
+    -------
+    CrossValidationResult
+
+    Raises
+    ------
+    ConfigurationError
+        Before anything is trained: if the folds, names or shares do not fit the data, or a
+        subject that is to be scored has no segmentation.
+    """
+    settings = Settings(
+        epochs=epochs,
+        iterations=iterations,
+        draw_figures=draw_figures,
+        run_detailed_evaluation=run_detailed_evaluation,
+        callbacks=callbacks,
+        save_models=save_models,
+        inner_validation=inner_validation,
+        seed=seed,
+        class_names=class_names,
+        overlays=overlays,
+        verbose=verbose,
+    )
+    path = Path(evaluation_path)
+    data_io = model.preprocessor.data_io
+    folds, name = _make_folds(sample_list, k_fold, splitter, data_io, y, groups, seed)
+    settings.check(model, folds)
+    _write_folds(folds, name, path)
+    result = CrossValidationResult(path, ())
+    for number, fold in enumerate(folds):
+        finished = run(number, fold, fold_path(path, number), model, settings)
+        result = CrossValidationResult(path, (*result.folds, finished))
+        result.write()
+    if draw_figures:
+        result.draw()
+    return result
+
+
+def split_folds(
+    sample_list: Sequence[str],
+    k_fold: int = 3,
+    evaluation_path: str | os.PathLike[str] = "evaluation",
+    *,
+    splitter: _Splits | None = None,
+    data_io: KnowsGeometry | None = None,
+    y: Sequence[Any] | None = None,
+    groups: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> list[Fold]:
+    """Split subjects into folds and write ``fold_<k>/sample_list.json`` for each.
+
+    Parameters
+    ----------
+    data_io : DataIO, optional
+        Where :class:`~miscnn.evaluation.splits.SliceSortedKFold` looks up the slices.
+    sample_list, k_fold, evaluation_path, splitter, y, groups, seed
+        As in :func:`cross_validation`.
+
+    Returns
+    -------
+    list of Fold
+        ``(training, validation)`` indices, which :func:`run_fold` reads from the files.
+    """
+    folds, name = _make_folds(sample_list, k_fold, splitter, data_io, y, groups, seed)
+    _write_folds(folds, name, Path(evaluation_path))
+    return folds
+
+
+def run_fold(
+    fold: int,
+    model: EvaluatedModel,
+    epochs: int = 20,
+    iterations: int | None = None,
+    evaluation_path: str | os.PathLike[str] = "evaluation",
+    draw_figures: bool = True,
+    callbacks: Callbacks = (),
+    save_models: bool = True,
+    *,
+    run_detailed_evaluation: bool = True,
+    inner_validation: float = 0.0,
+    seed: int = 0,
+    class_names: ClassNames = None,
+    overlays: Sequence[str] = ("worst", "median"),
+    verbose: int = 1,
+) -> FoldResult:
+    """Run one fold that :func:`split_folds` has prepared, by itself.
+
+    Parameters
+    ----------
+    fold : int
+        Number of the fold, from 0.
+    model, epochs, iterations, evaluation_path, draw_figures, callbacks, save_models, \
+    run_detailed_evaluation, inner_validation, seed, class_names, overlays, verbose
+        As in :func:`cross_validation`, whose result for this fold is the same.
+
+    Raises
+    ------
+    MissingFileError
+        If the fold was not prepared.
+    """
+    settings = Settings(
+        epochs=epochs,
+        iterations=iterations,
+        draw_figures=draw_figures,
+        run_detailed_evaluation=run_detailed_evaluation,
+        callbacks=callbacks,
+        save_models=save_models,
+        inner_validation=inner_validation,
+        seed=seed,
+        class_names=class_names,
+        overlays=overlays,
+        verbose=verbose,
+    )
+    subjects = read_fold(fold_file(evaluation_path, fold))
+    settings.check(model, [subjects])
+    return run(fold, subjects, fold_path(evaluation_path, fold), model, settings)
+
+
+def _make_folds(
+    sample_list: Sequence[str],
+    k_fold: int,
+    splitter: _Splits | None,
+    data_io: KnowsGeometry | None,
+    y: Sequence[Any] | None,
+    groups: Sequence[Any] | None,
+    seed: int,
+) -> tuple[list[Fold], str]:
+    if splitter is None:
+        from sklearn.model_selection import KFold  # slow to import, and not always needed
+
+        splitter = KFold(k_fold, shuffle=True, random_state=seed)
+    name = repr(splitter) if hasattr(splitter, "split") else "given pairs"
+    return make_folds(sample_list, splitter, data_io, y, groups), name
+
+
+def _write_folds(folds: Sequence[Fold], splitter: str, path: Path) -> None:
+    for number, fold in enumerate(folds):
+        write_fold(fold_file(path, number), fold.training, fold.validation)
+    write_json(path / "folds.json", {"n_folds": len(folds), "splitter": splitter})

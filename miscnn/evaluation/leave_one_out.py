@@ -1,0 +1,77 @@
+"""Validation of every subject by a network trained on all others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from miscnn.evaluation._results import CrossValidationResult
+from miscnn.evaluation._run import Callbacks
+from miscnn.evaluation.cross_validation import cross_validation
+from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
+from miscnn.exceptions import ConfigurationError
+
+
+def leave_one_out(
+    sample_list: Sequence[str],
+    model: EvaluatedModel,
+    epochs: int = 20,
+    iterations: int | None = None,
+    callbacks: Callbacks = (),
+    evaluation_path: str | os.PathLike[str] = "evaluation",
+    *,
+    n_subjects: int | None = None,
+    draw_figures: bool = False,
+    save_models: bool = False,
+    inner_validation: float = 0.0,
+    seed: int = 0,
+    class_names: ClassNames = None,
+    verbose: int = 1,
+) -> CrossValidationResult:
+    """Train on all subjects but one, score that one, and so on.
+
+    Parameters
+    ----------
+    n_subjects : int, optional
+        How many subjects are left out in turn, drawn with ``seed``. Default: all, which means
+        as many trainings as there are subjects.
+    sample_list, model, epochs, iterations, callbacks, evaluation_path, draw_figures, \
+    save_models, inner_validation, seed, class_names, verbose
+        As in :func:`miscnn.evaluation.cross_validation.cross_validation`.
+
+    Returns
+    -------
+    CrossValidationResult
+        With one fold per subject that was left out.
+
+    Raises
+    ------
+    ConfigurationError
+        If ``n_subjects`` is not between 1 and the number of subjects.
+    """
+    n = len(sample_list)
+    if n_subjects is not None and not 1 <= n_subjects <= n:
+        raise ConfigurationError(
+            f"n_subjects must lie between 1 and the number of subjects, {n}, got {n_subjects}"
+        )
+    left_out = list(range(n))
+    if n_subjects is not None:
+        chosen = np.random.default_rng(seed).choice(n, size=n_subjects, replace=False)
+        left_out = sorted(chosen.tolist())
+    return cross_validation(
+        sample_list,
+        model,
+        epochs=epochs,
+        iterations=iterations,
+        evaluation_path=evaluation_path,
+        draw_figures=draw_figures,
+        callbacks=callbacks,
+        save_models=save_models,
+        splitter=[([j for j in range(n) if j != k], [k]) for k in left_out],
+        inner_validation=inner_validation,
+        seed=seed,
+        class_names=class_names,
+        verbose=verbose,
+    )

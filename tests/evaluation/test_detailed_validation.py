@@ -1,0 +1,92 @@
+"""Scores of single subjects, from the model's files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from miscnn.data_loading.geometry import Geometry
+from miscnn.data_loading.sample import Sample
+from miscnn.evaluation import ScoreTable, detailed_validation, score_sample
+from miscnn.evaluation.detailed_validation import class_names_by_label, compute_dice
+from miscnn.evaluation.scores import dice
+from miscnn.exceptions import ConfigurationError, GridMismatchError, SampleError
+
+
+def test_scores_come_from_the_files_that_were_written(
+    model: Any, predicted: Any, tmp_path: Path
+) -> None:
+    chosen = ["case_3", "case_0"]
+    table = detailed_validation(
+        chosen, model, tmp_path, output_path=tmp_path / "mine", fold=4, verbose=0
+    )
+    assert table.samples == chosen
+    truth = model.preprocessor.data_io.interface.truths["case_3"]
+    expected = dice(truth == 1, predicted(truth, "case_3") == 1)
+    assert table.select("dice", 1, fold=4, sample="case_3").rows[0].value == expected
+    assert (tmp_path / "mine" / "case_3.npy").is_file()
+    assert ScoreTable.from_tsv(tmp_path / "scores.tsv").rows == table.rows
+    with (tmp_path / "detailed_validation.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["sample_id"] for row in rows] == chosen
+    assert float(rows[0]["dice_class-1"]) == expected
+    assert (tmp_path / "summary.tsv").is_file()
+
+
+def test_predictions_lie_below_the_evaluation_by_default(model: Any, tmp_path: Path) -> None:
+    detailed_validation(["case_1"], model, tmp_path, verbose=0)
+    assert (tmp_path / "predictions" / "case_1.npy").is_file()
+
+
+def test_spacing_is_taken_from_the_geometry() -> None:
+    affine = np.array([[0, 0, 4.0, 0], [2.0, 0, 0, 0], [0, -0.5, 0, 0], [0, 0, 0, 1]])
+    sample = Sample("s", np.zeros((6, 6, 6)), 1, 2, Geometry((6, 6, 6), affine))
+    truth, prediction = np.zeros((2, 6, 6, 6), dtype=np.uint8)
+    truth[1, 2, 3] = prediction[1, 2, 5] = 1
+    sample.add_segmentation(truth)
+    sample.add_prediction(prediction)
+    found = {row.metric: row.value for row in score_sample(sample)}
+    assert found["hd95_mm"] == 8.0
+    assert found["volume_truth_ml"] == pytest.approx(0.004)
+
+
+def test_images_in_2d_are_one_slice() -> None:
+    sample = Sample("s", np.zeros((6, 5)), 1, 2, Geometry.from_spacing((6, 5), (2.0, 3.0)))
+    sample.add_segmentation(np.eye(6, 5, dtype=np.uint8))
+    sample.add_prediction(np.eye(6, 5, dtype=np.uint8))
+    rows = score_sample(sample)
+    assert {row.n_slices for row in rows} == {1}
+    assert all(np.isnan(row.slice_thickness) for row in rows)
+    assert {r.metric: r.value for r in rows}["area_truth_mm2"] == 30.0
+
+
+def test_what_cannot_be_scored_is_named() -> None:
+    sample = Sample("s7", np.zeros((4, 4, 4)), 1, 2)
+    with pytest.raises(SampleError, match="'s7': there is no segmentation"):
+        score_sample(sample)
+    sample.add_segmentation(np.zeros((4, 4, 4), dtype=np.uint8))
+    with pytest.raises(SampleError, match="'s7': there is no prediction"):
+        score_sample(sample)
+    sample.add_prediction(np.zeros((4, 4, 5), dtype=np.uint8))
+    with pytest.raises(GridMismatchError, match=r"\(4, 4, 5\), the segmentation \(4, 4, 4\)"):
+        score_sample(sample)
+
+
+def test_names_of_classes() -> None:
+    assert class_names_by_label(None, 2) == {0: "class-0", 1: "class-1"}
+    assert class_names_by_label(("bg", "liver"), 2) == {0: "bg", 1: "liver"}
+    assert class_names_by_label({1: "liver"}, 3) == {0: "class-0", 1: "liver", 2: "class-2"}
+    with pytest.raises(ConfigurationError, match="got 'ab'"):
+        class_names_by_label("ab", 2)
+
+
+def test_dice_of_all_classes_as_in_1x() -> None:
+    truth = np.array([[[0, 0, 1, 1]]])[..., np.newaxis]
+    prediction = np.array([[[0, 1, 1, 1]]])
+    found = compute_dice(truth, prediction, 3)
+    assert found[:2] == pytest.approx([2 / 3, 4 / 5])
+    assert np.isnan(found[2])

@@ -1,0 +1,304 @@
+"""Training, prediction, saving: small networks that really train."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import miscnn
+from miscnn._keras import keras
+from miscnn.data_loading.interfaces import DictionaryInterface, NIfTIInterface
+from miscnn.exceptions import ConfigurationError, MissingFileError
+from miscnn.neural_network.architecture import UNetStandard
+from miscnn.neural_network.callbacks import BestWeights, TimeBudget
+from miscnn.neural_network.losses import TanimotoCrossEntropy
+from miscnn.processing.augmentation import GeneralAugmentation
+from miscnn.processing.data_generator import DataGenerator
+from miscnn.processing.subfunctions import Normalization, Padding, Resampling
+
+
+def make_data_io(tmp_path: Path, n: int = 4, three_dim: bool = True) -> miscnn.DataIO:
+    """Noisy volumes with a brighter ball."""
+    rng = np.random.default_rng(1)
+    subjects = {}
+    for number in range(n):
+        shape = (20 + number, 18, 14) if three_dim else (24 + number, 30)
+        grid = np.stack(np.meshgrid(*[np.arange(s) for s in shape], indexing="ij"))
+        centre = rng.uniform(6, 9, size=len(shape)).reshape(-1, *(1,) * len(shape))
+        label = (((grid - centre) ** 2).sum(axis=0) < 20).astype(np.uint8)
+        image = rng.normal(100, 20, size=shape) + 60 * label
+        spacing = (1.0, 1.0, 1.5)[: len(shape)]
+        subjects[f"s{number}"] = (image.astype(np.float32), label, None, {"spacing": spacing})
+    interface = DictionaryInterface(subjects, 1, 2, three_dim)
+    return miscnn.DataIO(interface, None, tmp_path / "out", tmp_path / "batches")
+
+
+def make_model(tmp_path: Path, workers: int = 1, **options) -> miscnn.NeuralNetwork:
+    data_io = make_data_io(tmp_path)
+    options.setdefault("subfunctions", [Normalization("z-score", statistics="dataset")])
+    options.setdefault("patch_shape", (16, 16, 8))
+    preprocessor = miscnn.Preprocessor(data_io, 2, cache="memory", seed=5, **options)
+    return miscnn.NeuralNetwork(
+        preprocessor,
+        UNetStandard(n_filters=4, depth=1, normalization="instance"),
+        loss=TanimotoCrossEntropy(),
+        learning_rate=1e-2,
+        workers=workers,
+    )
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return float(2 * np.sum((a == 1) & (b == 1)) / (np.sum(a == 1) + np.sum(b == 1)))
+
+
+def test_it_learns_and_predicts_new_subjects(tmp_path: Path) -> None:
+    model = make_model(tmp_path, data_aug=None)
+    history = model.train(["s0", "s1", "s2"], epochs=4, iterations=15, verbose=0)
+    assert history.epochs == 4
+    assert history.history["loss"][-1] < 0.5 * history.history["loss"][0]
+    (prediction,) = model.predict(["s3"], return_output=True, verbose=0)
+    truth = model.preprocessor.data_io.sample_loader("s3").segmentation[..., 0]
+    assert prediction.dtype == np.uint8
+    assert prediction.shape == truth.shape
+    assert dice(prediction, truth) > 0.8
+    (probabilities,) = model.predict(["s3"], True, activation_output=True, verbose=0)
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, atol=1e-4)
+    np.testing.assert_array_equal(probabilities.argmax(-1), prediction)
+
+
+def test_threads_change_neither_batches_nor_weights(tmp_path: Path) -> None:
+    """Two epochs with 0, 1 and 4 loading threads: bit by bit the same."""
+    results = []
+    for workers in (0, 1, 4):
+        model = make_model(tmp_path, workers, data_aug=GeneralAugmentation())
+        history = model.train(["s0", "s1", "s2", "s3"], epochs=2, iterations=4, verbose=0)
+        results.append((history.history, model.model.get_weights()))
+    for history, weights in results[1:]:
+        assert history == results[0][0]
+        for one, other in zip(weights, results[0][1], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    other = miscnn.NeuralNetwork(model.preprocessor, model.architecture, seed=6)
+    assert any(
+        not np.array_equal(a, b)
+        for a, b in zip(model.model.get_weights(), other.model.get_weights(), strict=True)
+    )
+
+
+def test_the_callers_random_state_is_left_alone(tmp_path: Path) -> None:
+    np.random.seed(3)  # noqa: NPY002
+    expected = np.random.random()  # noqa: NPY002
+    np.random.seed(3)  # noqa: NPY002
+    make_model(tmp_path)
+    assert np.random.random() == expected  # noqa: NPY002
+
+
+def test_epochs_go_on_with_new_batches(tmp_path: Path) -> None:
+    """Two trainings of one epoch are one training of two."""
+    once, twice = make_model(tmp_path), make_model(tmp_path)
+    once.train(["s0", "s1"], epochs=2, iterations=2, verbose=0)
+    twice.train(["s0", "s1"], epochs=1, iterations=2, verbose=0)
+    twice.train(["s0", "s1"], epochs=1, iterations=2, verbose=0)
+    for one, other in zip(once.model.get_weights(), twice.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_reset_forgets_weights_optimizer_and_statistics(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    first = model.train(["s0", "s1"], epochs=1, iterations=3, verbose=0)
+    assert model.preprocessor.fitted
+    model.reset()
+    assert not model.preprocessor.fitted
+    again = model.train(["s0", "s1"], epochs=1, iterations=3, verbose=0)
+    assert first.history == again.history
+
+
+def test_statistics_follow_the_training_set_after_reset(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    model.train(["s0"], epochs=1, iterations=1, verbose=0)
+    before = model.preprocessor.subfunctions[0].get_state()
+    model.train(["s1"], epochs=1, iterations=1, verbose=0)
+    assert model.preprocessor.subfunctions[0].get_state() == before
+    model.reset()
+    model.train(["s1"], epochs=1, iterations=1, verbose=0)
+    assert model.preprocessor.subfunctions[0].get_state() != before
+
+
+def test_validation_and_best_weights(tmp_path: Path) -> None:
+    model = make_model(tmp_path, data_aug=None)
+    history = model.evaluate(
+        ["s0", "s1"], ["s2"], epochs=4, iterations=4, verbose=0, restore_best=True
+    )
+    values = history.history["val_loss"]
+    assert len(values) == 4
+    generator = DataGenerator(["s2"], model.preprocessor, validation=True, multiple=model.multiple)
+    loss = model.model.evaluate(generator, verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(min(values), rel=1e-5)
+
+
+def test_best_weights_are_those_of_the_best_epoch() -> None:
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    best = BestWeights()
+    best.set_model(model)
+    for epoch, loss in enumerate([3.0, 1.0, 2.0]):
+        model.set_weights([np.full((1, 1), epoch), np.zeros(1)])
+        best.on_epoch_end(epoch, {"val_loss": loss})
+    best.on_train_end()
+    assert best.best_epoch == 1
+    assert model.get_weights()[0] == 1
+
+
+def test_training_on_validation_subjects_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="both in training and in validation: s1"):
+        make_model(tmp_path).evaluate(["s0", "s1"], ["s1"], epochs=1, verbose=0)
+
+
+def test_class_weights_change_the_loss(tmp_path: Path) -> None:
+    losses = []
+    for weights in (None, [1.0, 1.0], [0.2, 1.8], {1: 1.8, 0: 0.2}):
+        model = make_model(tmp_path)
+        history = model.train(["s0"], 1, 2, class_weight=weights, verbose=0)
+        losses.append(history.history["loss"][0])
+    assert losses[0] == pytest.approx(losses[1])
+    assert losses[2] == losses[3] != pytest.approx(losses[0])
+    with pytest.raises(ConfigurationError, match="2 classes, got 3"):
+        make_model(tmp_path).train(["s0"], class_weight=[1, 2, 3], verbose=0)
+
+
+@pytest.mark.parametrize("analysis", ["fullimage", "slicewise", "patchwise-grid"])
+def test_every_analysis_trains_and_predicts(tmp_path: Path, analysis: str) -> None:
+    model = make_model(
+        tmp_path,
+        analysis=analysis,
+        patch_shape=(16, 16, 8) if analysis == "patchwise-grid" else None,
+        subfunctions=[Resampling((1.3, 1.3, 1.5)), Normalization()],
+    )
+    model.train(["s0", "s1"], epochs=1, iterations=2, verbose=0)
+    (prediction,) = model.predict(["s2"], return_output=True, verbose=0)
+    assert prediction.shape == (22, 18, 14)
+
+
+def test_two_dimensional_images(tmp_path: Path) -> None:
+    data_io = make_data_io(tmp_path, three_dim=False)
+    preprocessor = miscnn.Preprocessor(
+        data_io, 2, [Normalization()], analysis="fullimage", cache="memory"
+    )
+    model = miscnn.NeuralNetwork(preprocessor, UNetStandard(n_filters=2, depth=1))
+    model.train(data_io.get_indiceslist(), epochs=1, verbose=0)
+    (prediction,) = model.predict(["s3"], return_output=True, verbose=0)
+    assert prediction.shape == (27, 30)
+
+
+def test_files_are_written_in_the_layout_of_the_interface(tmp_path: Path) -> None:
+    import nibabel as nib
+
+    for name in ("a", "b"):
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        image = np.random.default_rng(0).normal(size=(18, 17, 10)).astype(np.float32)
+        nib.save(nib.Nifti1Image(image, np.diag([1, 1, 2, 1])), folder / "imaging.nii.gz")
+        label = (image > 1).astype(np.uint8)
+        nib.save(nib.Nifti1Image(label, np.diag([1, 1, 2, 1])), folder / "segmentation.nii.gz")
+    interface = NIfTIInterface(channels=1, classes=2)
+    data_io = miscnn.DataIO(interface, tmp_path / "data", tmp_path / "out", tmp_path / "batches")
+    preprocessor = miscnn.Preprocessor(data_io, 2, [Padding((8, 8, 8))], patch_shape=(16, 16, 8))
+    model = miscnn.NeuralNetwork(preprocessor, UNetStandard(n_filters=2, depth=1))
+    assert model.predict(["a", "b"], verbose=0) is None
+    assert nib.load(tmp_path / "out" / "a.nii.gz").shape == (18, 17, 10)
+
+    # A folder of new subjects that have no segmentation, with a model read from disk.
+    (tmp_path / "data" / "b" / "segmentation.nii.gz").rename(tmp_path / "gone.nii.gz")
+    model.save(tmp_path / "bundle")
+    loaded = miscnn.load(tmp_path / "bundle")
+    assert loaded.predict(tmp_path / "data", output_path=tmp_path / "new", verbose=0) is None
+    for name in ("a", "b"):
+        old = np.asarray(nib.load(tmp_path / "out" / f"{name}.nii.gz").dataobj)
+        new = np.asarray(nib.load(tmp_path / "new" / f"{name}.nii.gz").dataobj)
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    model.train(["s0", "s1"], epochs=1, iterations=3, verbose=0)
+    model.save(tmp_path / "bundle")
+    loaded = miscnn.load(tmp_path / "bundle")
+    image = model.preprocessor.data_io.sample_loader("s2").image
+    (expected,) = model.predict(image, activation_output=True, verbose=0)
+    (found,) = loaded.predict(image, activation_output=True, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    state = model.preprocessor.subfunctions[0].get_state()
+    assert loaded.preprocessor.subfunctions[0].get_state() == state
+    assert loaded.preprocessor.get_config() == model.preprocessor.get_config()
+
+
+def test_bundles_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"pipeline\.json"):
+        miscnn.load(tmp_path)
+    model = make_model(tmp_path)
+    model.save(tmp_path / "bundle")
+    file = tmp_path / "bundle" / "pipeline.json"
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps({**document, "format": 99}))
+    with pytest.raises(ConfigurationError, match="format 99"):
+        miscnn.load(tmp_path / "bundle")
+    document["interface"]["class"] = "os:system"
+    file.write_text(json.dumps(document))
+    with pytest.raises(ConfigurationError, match="not part of miscnn"):
+        miscnn.load(tmp_path / "bundle")
+
+
+def test_dump_and_load_of_weights(tmp_path: Path) -> None:
+    model, other = make_model(tmp_path), make_model(tmp_path)
+    model.train(["s0"], epochs=1, iterations=2, verbose=0)
+    model.dump(tmp_path / "weights.keras")
+    other.load(tmp_path / "weights.keras")
+    for one, two in zip(model.model.get_weights(), other.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_prepared_batches_train(tmp_path: Path) -> None:
+    model = make_model(tmp_path, prepare_batches=True)
+    model.train(["s0", "s1", "s2"], epochs=2, verbose=0)
+    assert len(list((tmp_path / "batches").glob("batches-*/images-*.npy"))) == 2
+
+
+def test_a_time_budget_ends_the_training(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    history = model.train(
+        ["s0", "s1"], epochs=1000, iterations=2, callbacks=[TimeBudget(0.02)], verbose=0
+    )
+    assert 1 < history.epochs < 1000
+    assert float(model.model.optimizer.learning_rate) < 0.5e-2
+
+
+def test_history_as_table_and_figure(tmp_path: Path) -> None:
+    history = miscnn.neural_network.history.History({"loss": [0.5, 0.25], "val_loss": [0.6, 0.5]})
+    history.to_tsv(tmp_path / "h.tsv")
+    assert (tmp_path / "h.tsv").read_text() == "epoch\tloss\tval_loss\n1\t0.5\t0.6\n2\t0.25\t0.5\n"
+    history.plot(tmp_path / "h.png")
+    assert (tmp_path / "h.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_string_is_no_list_of_indices(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="list of indices"):
+        make_model(tmp_path).train("s0", verbose=0)
+
+
+def test_names_of_the_first_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data_io = make_data_io(tmp_path)
+    with caplog.at_level(logging.ERROR):
+        preprocessor = miscnn.Preprocessor(
+            data_io, batch_size=2, data_aug=miscnn.Data_Augmentation(), patch_shape=(16, 16, 8)
+        )
+        preprocessor.patchwise_overlap = (8, 8, 4)
+        model = miscnn.Neural_Network(
+            preprocessor=preprocessor, architecture=UNetStandard(2, 1), learninig_rate=1e-4
+        )
+    assert float(model.model.optimizer.learning_rate) == pytest.approx(1e-4)
