@@ -40,8 +40,8 @@ class Scanner:
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
-    """A scanner: shift up to ±10 HU, gain 0.96 to 1.04, noise 10 to 25 HU, more often low."""
-    return Scanner(rng.uniform(-10, 10), rng.uniform(0.96, 1.04), 10 + 15 * rng.uniform() ** 2)
+    """A scanner: shift up to ±8 HU, gain 0.97 to 1.03, noise 10 to 25 HU, more often low."""
+    return Scanner(rng.uniform(-8, 8), rng.uniform(0.97, 1.03), 10 + 15 * rng.uniform() ** 2)
 
 
 def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
@@ -52,8 +52,8 @@ def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
     overlap; the tumour stays 50 to 64 HU below the kidney it grows in.
     """
     late = rng.uniform(0, 1)
-    kidney = rng.uniform(118, 172)
-    liver = 114 + 0.4 * (kidney - 145) + rng.normal(0, 9)
+    kidney = rng.uniform(130, 168)
+    liver = kidney - rng.normal(27, 9)
     return {
         Tissue.AIR: AIR_HU,
         Tissue.TABLE: rng.uniform(-180, -90),
@@ -67,7 +67,7 @@ def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
         Tissue.KIDNEY: kidney,
         Tissue.TUMOUR: kidney - rng.uniform(50, 64),
         Tissue.LIVER: liver,
-        Tissue.SPLEEN: 134 + 0.6 * (kidney - 145) + rng.normal(0, 9),
+        Tissue.SPLEEN: kidney - rng.normal(8, 9),
         Tissue.PANCREAS: liver - rng.uniform(5, 25),
         Tissue.GALLBLADDER: rng.uniform(2, 18),
         Tissue.ARTERY: 235 - 90 * late + rng.normal(0, 10),

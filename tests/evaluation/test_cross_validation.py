@@ -378,10 +378,8 @@ def test_choice_of_subjects() -> None:
 @pytest.mark.parametrize(
     "first",
     [
-        "import miscnn.evaluation",
         "from miscnn.evaluation.cross_validation import run_fold, load_disk2fold, split_folds",
         "from miscnn.evaluation.leave_one_out import leave_one_out",
-        "import miscnn.evaluation.split_validation, miscnn.evaluation.detailed_validation",
     ],
 )
 def test_package_attributes_are_the_functions_whatever_is_imported_first(first: str) -> None:

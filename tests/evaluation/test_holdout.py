@@ -41,7 +41,12 @@ def test_split_draws_and_chooses_weights_like_a_fold(
     model: Any, samples: list[str], tmp_path: Path
 ) -> None:
     result = split_validation(
-        samples, model, evaluation_path=tmp_path, inner_validation=0.2, verbose=0
+        samples,
+        model,
+        evaluation_path=tmp_path,
+        inner_validation=0.2,
+        overlays=["worst"],
+        verbose=0,
     )
     assert [name for name, _ in model.calls] == ["reset", "evaluate", "predict"]
     assert len(result.folds[0].inner_validation) == 2
