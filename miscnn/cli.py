@@ -114,13 +114,35 @@ def demo(folder: str, subjects: int, folds: int, epochs: int, seed: int) -> None
 
     Everything is written below FOLDER (default: miscnn-demo). Takes a few minutes.
     """
-    import os
-
-    # TensorFlow's remarks on the machine would bury what the demo says.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _load_keras_quietly()
     from miscnn.datasets.demo import run_demo
 
     run_demo(folder, subjects, folds, epochs, seed, say=click.echo)
+
+
+def _load_keras_quietly() -> None:
+    """Import Keras without TensorFlow's remarks on the machine.
+
+    They are written by C++ code to the file of the standard error before any log level counts.
+    Errors of Python's are raised as ever.
+    """
+    import os
+    import sys
+
+    click.echo("Loading Keras and TensorFlow ...")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        from miscnn._keras import compile_ahead
+
+        compile_ahead()  # looks for graphics cards, which is remarked on as well
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ class DataIO:
     interface : DataInterface
         Reads and writes the file format.
     input_path : str or Path, optional
-        Folder of the data set; not needed for data in memory.
+        Folder of the data set; not needed for data in memory, nor for a model that is to
+        predict other folders.
     output_path : str or Path
         Folder for predictions; made when the first one is saved.
     batch_path : str or Path
@@ -76,7 +77,9 @@ class DataIO:
         self.output_path = output_path
         self.batch_path = batch_path
         self.delete_batchDir = delete_batchDir
-        self.indices_list = interface.initialize("" if input_path is None else input_path)
+        self.indices_list: list[str] = []
+        if input_path is not None or not interface.reads_files:
+            self.indices_list = interface.initialize(input_path or "")
 
     def get_indiceslist(self) -> list[str]:
         """Return a copy of :attr:`indices_list`."""

@@ -40,8 +40,8 @@ class Scanner:
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
-    """A scanner: shift up to ±8 HU, gain 0.97 to 1.03, noise 10 to 25 HU, more often low."""
-    return Scanner(rng.uniform(-8, 8), rng.uniform(0.97, 1.03), 10 + 15 * rng.uniform() ** 2)
+    """A scanner: shift up to ±6 HU, gain 0.97 to 1.03, noise 10 to 25 HU, more often low."""
+    return Scanner(rng.uniform(-6, 6), rng.uniform(0.97, 1.03), 10 + 15 * rng.uniform() ** 2)
 
 
 def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
@@ -49,25 +49,25 @@ def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
 
     The phases run from late arterial (arteries bright, renal cortex ahead of the medulla) to
     nephrographic. Kidney, liver, spleen and vessels vary enough from patient to patient to
-    overlap; the tumour stays 50 to 64 HU below the kidney it grows in.
+    overlap; the tumour stays 52 to 64 HU below the kidney it grows in.
     """
     late = rng.uniform(0, 1)
-    kidney = rng.uniform(130, 168)
-    liver = kidney - rng.normal(27, 9)
+    kidney = rng.uniform(136, 168)
+    liver = kidney - rng.normal(30, 9)
     return {
         Tissue.AIR: AIR_HU,
         Tissue.TABLE: rng.uniform(-180, -90),
         Tissue.SKIN: rng.uniform(-10, 20),
         Tissue.FAT: rng.uniform(-112, -92),
-        Tissue.MUSCLE: rng.uniform(50, 68),
+        Tissue.MUSCLE: rng.uniform(48, 62),
         Tissue.CORTICAL_BONE: rng.uniform(450, 700),
         Tissue.MARROW: rng.uniform(120, 230),
         Tissue.DISC: rng.uniform(75, 105),
         Tissue.SPINAL_CANAL: rng.uniform(25, 40),
         Tissue.KIDNEY: kidney,
-        Tissue.TUMOUR: kidney - rng.uniform(50, 64),
+        Tissue.TUMOUR: kidney - rng.uniform(52, 64),
         Tissue.LIVER: liver,
-        Tissue.SPLEEN: kidney - rng.normal(8, 9),
+        Tissue.SPLEEN: kidney - rng.normal(20, 8),
         Tissue.PANCREAS: liver - rng.uniform(5, 25),
         Tissue.GALLBLADDER: rng.uniform(2, 18),
         Tissue.ARTERY: 235 - 90 * late + rng.normal(0, 10),

@@ -299,8 +299,8 @@ def draw_kidneys(rng: np.random.Generator) -> list[Kidney]:
 def _draw_tumour(
     rng: np.random.Generator, centre: Matrix, turn: Matrix, semi: Vector, side: int, *, main: bool
 ) -> Tumour:
-    """A tumour on the surface of a kidney: the main one 14 to 30 mm, others 8 to 14 mm."""
-    radius = float(rng.uniform(14, 30) if main else rng.uniform(8, 14))
+    """A tumour on the surface of a kidney: the main one 17 to 30 mm, others 8 to 14 mm."""
+    radius = float(rng.uniform(17, 30) if main else rng.uniform(8, 14))
     # Away from the hilum and the muscles of the back: at the side, in front, or at a pole.
     angle, height = side * rng.uniform(-0.15, 0.5) * np.pi, rng.uniform(-0.85, 0.85)
     flat = np.sqrt(1 - height**2)

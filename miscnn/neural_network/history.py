@@ -43,6 +43,7 @@ class History:
     def plot(self, path: str | Path) -> None:
         """Draw the loss, and beside it all other values, over the epochs (PNG or SVG)."""
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
         plain = [name for name in self.history if not name.startswith("val_")]
         losses = [name for name in plain if name == "loss"]
@@ -50,22 +51,25 @@ class History:
         figure = Figure(figsize=(10, 4), dpi=120, layout="constrained")
         axes = figure.subplots(1, 2 if others else 1, squeeze=False)[0]
         epochs = range(1, self.epochs + 1)
+        marker = "." if self.epochs < _FEW_EPOCHS else None
         for axis, names in zip(axes, (losses, others), strict=False):
             for number, name in enumerate(names):
                 colour = _COLOURS[number % len(_COLOURS)]
                 label = name.replace("_", " ")
                 series = self.history[name]
-                axis.plot(epochs[: len(series)], series, color=colour, label=label)
+                axis.plot(epochs[: len(series)], series, marker=marker, color=colour, label=label)
                 validation = self.history.get(f"val_{name}")
                 if validation:
                     axis.plot(
                         epochs[: len(validation)],
                         validation,
                         color=colour,
+                        marker=marker,
                         linestyle="--",
                         label=f"{label}, validation",
                     )
             axis.set_xlabel("epoch")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             axis.spines[["top", "right"]].set_visible(False)
             axis.grid(alpha=0.3)
             axis.legend(frameon=False, fontsize="small")
@@ -77,6 +81,9 @@ class History:
         last = ", ".join(f"{k} {v[-1]:.4g}" for k, v in self.history.items() if v)
         return f"History({self.epochs} epochs; at the end: {last})"
 
+
+# A line through fewer points than this is drawn with the points.
+_FEW_EPOCHS = 30
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -15,7 +15,8 @@ class_weights : sequence of float, optional
     segmentation targets.)
 reduction_axes : {"sample", "batch"}
     Whether sums run over the voxels of each sample, or over those of the whole batch as if
-    it were one sample. "batch" is gentler to classes that many patches do not contain.
+    it were one sample (then ``sample_weight`` counts by its mean only). "batch" is gentler to
+    classes that many patches do not contain.
 include_background : bool
     Whether class 0 counts in the mean over the classes. In a sum of two losses this holds
     for the region loss only; cross-entropy always sees every voxel.
@@ -32,19 +33,22 @@ larger ``smooth`` or ``reduction_axes="batch"`` softens this.
 
 from __future__ import annotations
 
-import math
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any
 
-from miscnn._keras import keras, ops
-from miscnn.exceptions import ConfigurationError
+from miscnn._keras import keras
 from miscnn.neural_network import _reductions as reductions
+from miscnn.neural_network._loss_base import (
+    ReductionAxes,
+    RegionLoss,
+    SegmentationLoss,
+    not_negative,
+)
 
 __all__ = [
     "CrossEntropy",
     "Dice",
     "DiceCrossEntropy",
+    "ReductionAxes",
     "RegionLoss",
     "SegmentationLoss",
     "Tanimoto",
@@ -52,85 +56,6 @@ __all__ = [
     "Tversky",
     "TverskyCrossEntropy",
 ]
-
-ReductionAxes = Literal["sample", "batch"]
-
-
-class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
-    """Base of the losses: checks, class weights, configuration. See the module's text."""
-
-    def __init__(
-        self,
-        *,
-        class_weights: Sequence[float] | None = None,
-        reduction_axes: ReductionAxes = "sample",
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = None,
-    ) -> None:
-        super().__init__(name=name or type(self).__name__, reduction=reduction, dtype="float32")
-        if reduction_axes not in ("sample", "batch"):
-            raise ConfigurationError(
-                f"reduction_axes is {reduction_axes!r}; expected 'sample' or 'batch'"
-            )
-        self.reduction_axes = reduction_axes
-        self.class_weights = None if class_weights is None else _checked_weights(class_weights)
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the loss of each sample, ``(batch,)``, in float32."""
-        y_true, y_pred = reductions.checked(y_true, y_pred)
-        classes = y_pred.shape[-1]
-        if self.class_weights is not None and len(self.class_weights) != classes:
-            raise ConfigurationError(
-                f"class_weights has {len(self.class_weights)} entries, but the network predicts "
-                f"{classes} classes; give one weight per class, the background's first"
-            )
-        return ops.broadcast_to(self.values(y_true, y_pred), (ops.shape(y_pred)[0],))
-
-    @abstractmethod
-    def values(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the loss per sample, ``(batch,)``, or of the batch, ``(1,)``.
-
-        The arguments are checked and in float32.
-        """
-
-    def with_class_weights(self, weights: Sequence[float] | Mapping[int, float]) -> Self:
-        """Return the same loss with other class weights.
-
-        Parameters
-        ----------
-        weights : sequence or mapping
-            One weight per class; a mapping, as Keras' ``class_weight``, has the classes
-            0, 1, 2, … as keys.
-        """
-        if isinstance(weights, Mapping):
-            if sorted(weights) != list(range(len(weights))):
-                raise ConfigurationError(
-                    f"the class weights name the classes {sorted(weights)}; give a weight to "
-                    "every class, 0 (the background) first and without gaps"
-                )
-            weights = [weights[index] for index in range(len(weights))]
-        return type(self).from_config({**self.get_config(), "class_weights": tuple(weights)})
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor as JSON values."""
-        weights = None if self.class_weights is None else list(self.class_weights)
-        own = {"class_weights": weights, "reduction_axes": self.reduction_axes}
-        return {**super().get_config(), **own}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Make the loss again from what :meth:`get_config` returned."""
-        return cls(**config)
-
-    @property
-    def _over_batch(self) -> bool:
-        return self.reduction_axes == "batch"
-
-    def _crossentropy(self, y_true: Any, y_pred: Any) -> Any:
-        weights = self.class_weights
-        if weights is not None:
-            weights = ops.convert_to_tensor(weights, dtype="float32")
-        return reductions.crossentropy(y_true, y_pred, weights, self._over_batch)
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
@@ -143,54 +68,7 @@ class CrossEntropy(SegmentationLoss):
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mean over the voxels."""
-        return self._crossentropy(y_true, y_pred)
-
-
-class RegionLoss(SegmentationLoss):
-    """Base of losses that compare regions: the mean of 1 − index over the classes."""
-
-    def __init__(
-        self, *, include_background: bool = True, smooth: float = 1e-5, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        if not smooth > 0:
-            raise ConfigurationError(
-                f"smooth is {smooth!r}; expected a positive number, since an absent class that "
-                "is nowhere predicted would divide 0 by 0"
-            )
-        self.include_background = include_background
-        self.smooth = smooth
-
-    @abstractmethod
-    def index(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the agreement, 0 to 1, ``(batch or 1, classes)``."""
-
-    def values(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the mean of 1 − index over the classes."""
-        losses = 1.0 - self.index(y_true, y_pred)
-        weights = self.class_weights
-        if not self.include_background:
-            if y_pred.shape[-1] < 2:
-                raise ConfigurationError(
-                    "include_background=False leaves no class: the network predicts only one"
-                )
-            losses = losses[:, 1:]
-            weights = None if weights is None else weights[1:]
-        if weights is None:
-            return ops.mean(losses, axis=-1)
-        total = sum(weights)
-        if total == 0:
-            raise ConfigurationError(
-                f"class_weights {self.class_weights} with include_background=False leave no "
-                "class with a weight above 0"
-            )
-        shares = ops.convert_to_tensor([weight / total for weight in weights], dtype="float32")
-        return ops.sum(losses * shares, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor as JSON values."""
-        own = {"include_background": self.include_background, "smooth": self.smooth}
-        return {**super().get_config(), **own}
+        return self.crossentropy(y_true, y_pred)
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
@@ -223,13 +101,13 @@ class Tversky(RegionLoss):
         **kwargs: Any,
     ) -> None:
         super().__init__(smooth=smooth, **kwargs)
-        self.fp_weight = _not_negative("fp_weight", fp_weight)
-        self.fn_weight = _not_negative("fn_weight", fn_weight)
+        self.fp_weight = not_negative("fp_weight", fp_weight)
+        self.fn_weight = not_negative("fn_weight", fn_weight)
 
     def index(self, y_true: Any, y_pred: Any) -> Any:
         """Return the Tversky index per class."""
         return reductions.tversky_index(
-            y_true, y_pred, self.fp_weight, self.fn_weight, self.smooth, self._over_batch
+            y_true, y_pred, self.fp_weight, self.fn_weight, self.smooth, self.over_batch
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -252,13 +130,13 @@ class TverskyCrossEntropy(Tversky):
         **kwargs: Any,
     ) -> None:
         super().__init__(fp_weight, fn_weight, **kwargs)
-        self.tversky_weight = _not_negative("tversky_weight", tversky_weight)
-        self.crossentropy_weight = _not_negative("crossentropy_weight", crossentropy_weight)
+        self.tversky_weight = not_negative("tversky_weight", tversky_weight)
+        self.crossentropy_weight = not_negative("crossentropy_weight", crossentropy_weight)
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """Return the weighted sum."""
         region = self.tversky_weight * super().values(y_true, y_pred)
-        return region + self.crossentropy_weight * self._crossentropy(y_true, y_pred)
+        return region + self.crossentropy_weight * self.crossentropy(y_true, y_pred)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""
@@ -280,7 +158,7 @@ class Dice(RegionLoss):
 
     def index(self, y_true: Any, y_pred: Any) -> Any:
         """Return the soft Dice per class."""
-        return reductions.dice_index(y_true, y_pred, self.smooth, self._over_batch)
+        return reductions.dice_index(y_true, y_pred, self.smooth, self.over_batch)
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
@@ -291,13 +169,13 @@ class DiceCrossEntropy(Dice):
         self, *, dice_weight: float = 1.0, crossentropy_weight: float = 1.0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.dice_weight = _not_negative("dice_weight", dice_weight)
-        self.crossentropy_weight = _not_negative("crossentropy_weight", crossentropy_weight)
+        self.dice_weight = not_negative("dice_weight", dice_weight)
+        self.crossentropy_weight = not_negative("crossentropy_weight", crossentropy_weight)
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """Return the weighted sum."""
         region = self.dice_weight * super().values(y_true, y_pred)
-        return region + self.crossentropy_weight * self._crossentropy(y_true, y_pred)
+        return region + self.crossentropy_weight * self.crossentropy(y_true, y_pred)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""
@@ -320,7 +198,7 @@ class Tanimoto(RegionLoss):
 
     def index(self, y_true: Any, y_pred: Any) -> Any:
         """Return the Tanimoto coefficient per class."""
-        return reductions.tanimoto_index(y_true, y_pred, self.smooth, self._over_batch)
+        return reductions.tanimoto_index(y_true, y_pred, self.smooth, self.over_batch)
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
@@ -337,13 +215,13 @@ class TanimotoCrossEntropy(Tanimoto):
         self, *, tanimoto_weight: float = 0.6, crossentropy_weight: float = 0.4, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.tanimoto_weight = _not_negative("tanimoto_weight", tanimoto_weight)
-        self.crossentropy_weight = _not_negative("crossentropy_weight", crossentropy_weight)
+        self.tanimoto_weight = not_negative("tanimoto_weight", tanimoto_weight)
+        self.crossentropy_weight = not_negative("crossentropy_weight", crossentropy_weight)
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """Return the weighted sum."""
         region = self.tanimoto_weight * super().values(y_true, y_pred)
-        return region + self.crossentropy_weight * self._crossentropy(y_true, y_pred)
+        return region + self.crossentropy_weight * self.crossentropy(y_true, y_pred)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""
@@ -352,16 +230,3 @@ class TanimotoCrossEntropy(Tanimoto):
             "crossentropy_weight": self.crossentropy_weight,
         }
         return {**super().get_config(), **own}
-
-
-def _not_negative(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise ConfigurationError(f"{name} is {value!r}; expected a finite number of 0 or more")
-    return float(value)
-
-
-def _checked_weights(weights: Sequence[float]) -> tuple[float, ...]:
-    checked = tuple(_not_negative(f"class_weights[{i}]", w) for i, w in enumerate(weights))
-    if sum(checked) == 0:
-        raise ConfigurationError(f"class_weights {checked} give no class a weight above 0")
-    return checked

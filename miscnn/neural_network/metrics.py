@@ -7,6 +7,7 @@ model is on whole volumes, in mm and with its spread, is told by :mod:`miscnn.ev
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from miscnn._keras import keras, ops
@@ -72,12 +73,7 @@ class _PooledDice(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no t
                 f"{self.name} scores class {max(self._classes)}, but the network predicts the "
                 f"classes 0 to {y_pred.shape[-1] - 1}"
             )
-        labels = ops.expand_dims(ops.argmax(y_pred, axis=-1), -1)
-        classes = ops.convert_to_tensor(self._classes, dtype=labels.dtype)
-        predicted = ops.cast(ops.equal(labels, classes), "float32")
-        true = ops.cast(ops.take(y_true, self._classes, axis=-1) > 0.5, "float32")
-        overlap = reductions.class_sums(2.0 * true * predicted)
-        counts = ops.stack([overlap, reductions.class_sums(true + predicted)], axis=1)
+        counts = _counts(y_true, y_pred, self._classes)
         carried = ops.floor(counts / _CARRY)
         low = self._low + ops.sum(counts - carried * _CARRY, axis=0)
         overflow = ops.floor(low / _CARRY)
@@ -89,6 +85,31 @@ class _PooledDice(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no t
         overlap, voxels = ops.unstack(self._high * _CARRY + self._low, axis=0)
         found = ops.maximum(voxels, 1.0)
         return ops.mean(ops.where(voxels > 0, overlap / found, self.absent_value))
+
+
+def _counts(y_true: Any, y_pred: Any, classes: Sequence[int]) -> Any:
+    """Return twice the overlap, and voxels of truth plus prediction: ``(batch, 2, classes)``.
+
+    A class wins a voxel if it beats all before it and none after it beats it, which is argmax.
+    Comparing whole channels takes a quarter of the time that argmax over a short last axis
+    takes on the CPU, and what several scores have in common is computed once.
+    """
+    channels = [y_pred[..., label] for label in range(y_pred.shape[-1])]
+    space = tuple(range(1, len(channels[0].shape)))
+    before = list(accumulate(channels, ops.maximum))
+    after = list(accumulate(reversed(channels), ops.maximum))[::-1]
+    overlaps, voxels = [], []
+    for label in classes:
+        wins = ops.ones_like(channels[label], dtype="bool")
+        if label > 0:
+            wins = ops.logical_and(wins, channels[label] > before[label - 1])
+        if label + 1 < len(channels):
+            wins = ops.logical_and(wins, channels[label] >= after[label + 1])
+        predicted = ops.cast(wins, "float32")
+        true = ops.cast(y_true[..., label] > 0.5, "float32")
+        overlaps.append(2.0 * ops.sum(true * predicted, axis=space))
+        voxels.append(ops.sum(true + predicted, axis=space))
+    return ops.stack([ops.stack(overlaps, axis=-1), ops.stack(voxels, axis=-1)], axis=1)
 
 
 @keras.saving.register_keras_serializable(package="miscnn")

@@ -130,13 +130,15 @@ class NeuralNetwork:
         with _seeded(self.seed):
             return create(input_shape, self.preprocessor.classes)
 
-    def _compile(self, loss: Any = None) -> None:
+    def _make_optimizer(self) -> Any:
         if self._optimizer_config is None:
-            optimizer = keras.optimizers.Adam(self.learning_rate)
-        else:
-            optimizer = keras.optimizers.deserialize(self._optimizer_config)
+            return keras.optimizers.Adam(self.learning_rate)
+        return keras.optimizers.deserialize(self._optimizer_config)
+
+    def _compile(self, loss: Any = None) -> None:
+        self._plainly_compiled = loss is None
         self.model.compile(
-            optimizer=optimizer,
+            optimizer=self._make_optimizer(),
             loss=self.loss if loss is None else loss,
             metrics=list(self.metrics),
             jit_compile=compile_ahead(),
@@ -149,8 +151,17 @@ class NeuralNetwork:
 
     def reset(self) -> None:
         """Go back to the state after construction: weights, optimizer, fitted statistics."""
-        self.model = self._build()
-        self._compile()
+        fresh = self._build()
+        if _same_shapes(fresh, self.model) and self._plainly_compiled:
+            # The compiled step is kept: tracing it again takes longer than many a fold.
+            _take_over(self.model.variables, fresh.variables)
+            optimizer = self._make_optimizer()
+            optimizer.build(fresh.trainable_variables)
+            if self.model.optimizer.built:
+                _take_over(self.model.optimizer.variables, optimizer.variables)
+        else:
+            self.model = fresh
+            self._compile()
         self._epochs_trained = 0
         self.preprocessor.forget()
 
@@ -429,6 +440,17 @@ def _as_indices(indices: Sequence[str]) -> list[str]:
     if isinstance(indices, str):
         raise ConfigurationError(f"a list of indices is needed, got the string {indices!r}")
     return [str(index) for index in indices]
+
+
+def _same_shapes(one: Any, other: Any) -> bool:
+    """Tell whether two networks are made of the same variables; a loaded one may not be."""
+    shapes = [[(v.name, tuple(v.shape)) for v in model.variables] for model in (one, other)]
+    return shapes[0] == shapes[1]
+
+
+def _take_over(variables: Sequence[Any], fresh: Sequence[Any]) -> None:
+    for variable, value in zip(variables, fresh, strict=True):
+        variable.assign(value)
 
 
 def _clone_metric(metric: Any) -> Any:

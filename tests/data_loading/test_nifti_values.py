@@ -124,7 +124,7 @@ def test_scaled_labels_are_the_whole_numbers_they_mean(
     labels = np.zeros((3, 4, 5), np.uint8)
     labels[1], labels[2] = 85, 170
     path = save(tmp_path / "a" / "segmentation.nii.gz", labels)
-    patch(path, 112, "ff", 1 / 85, 0.0)
+    patch(path, 112, "ff", 0.011765, 0.0)  # 1 / 85, rounded: 170 becomes 2.00005
     interface = NIfTIInterface(classes=3)
     interface.initialize(tmp_path)
     np.testing.assert_array_equal(interface.load_segmentation("a"), labels / 85)

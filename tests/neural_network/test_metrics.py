@@ -68,6 +68,17 @@ def test_a_voxel_belongs_to_its_most_probable_class() -> None:
     assert score(DiceScore(1), (truth, prediction)) == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize("classes", [1, 2, 5])
+def test_ties_go_to_the_first_class_as_in_argmax(rng: np.random.Generator, classes: int) -> None:
+    prediction = rng.integers(3, size=(2, 9, 9, classes)).astype("float32")  # full of ties
+    truth = rng.integers(classes, size=(2, 9, 9))
+    for label in range(classes):
+        expected = dice(truth, prediction.argmax(-1), label)
+        assert score(DiceScore(label), (one_hot(truth, classes), prediction)) == (
+            pytest.approx(expected, rel=1e-6)
+        )
+
+
 def test_a_class_that_is_nowhere_scores_one_or_what_was_asked_for() -> None:
     nothing = one_hot(np.zeros((1, 4, 4), dtype=int))
     lone = nothing.copy()
@@ -87,11 +98,15 @@ def test_single_voxels_still_count_after_milliards() -> None:
     metric = DiceScore(1)
     many = 2.0**34
     metric._high.assign(ops.full((2, 1), many / 2**20))  # a perfect epoch so far
+    metric._low.assign(ops.full((2, 1), 2.0**20 - 5000))
     missed = (one_hot(np.ones((1, 25, 40), dtype=int)), one_hot(np.zeros((1, 25, 40), dtype=int)))
     for _ in range(60):  # 1000 voxels are less than half a float32 step there
         metric.update_state(*missed)
-    high, low = np.float64(metric._high)[:, 0], np.float64(metric._low)[:, 0]
-    assert (high * 2**20 + low).tolist() == [many, many + 60_000]
+    high, low = (
+        ops.convert_to_numpy(part).astype("float64")[:, 0] for part in (metric._high, metric._low)
+    )
+    counted = many + 2**20 - 5000
+    assert (high * 2**20 + low).tolist() == [counted, counted + 60_000]
     assert low.max() < 2**20
 
 

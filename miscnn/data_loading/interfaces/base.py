@@ -32,7 +32,14 @@ class DataInterface(Configurable, ABC):
         Number of segmentation classes, background included.
     three_dim : bool
         Whether the subjects are volumes (or 2D images).
+
+    Attributes
+    ----------
+    reads_files : bool
+        Whether there must be a folder to read from; False for data in memory.
     """
+
+    reads_files: bool = True
 
     def __init__(self, channels: int = 1, classes: int = 2, three_dim: bool = True) -> None:
         if channels < 1 or classes < 1:

@@ -49,6 +49,8 @@ class DictionaryInterface(DataInterface):
     False
     """
 
+    reads_files = False
+
     def __init__(
         self,
         dictionary: Mapping[str, Any] | None = None,
