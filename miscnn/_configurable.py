@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 from miscnn.exceptions import ConfigurationError
@@ -21,9 +22,14 @@ class Configurable:
     """
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as JSON values."""
-        names = _argument_names(type(self))
-        return {name: to_json(getattr(self, name)) for name in names}
+        """Return the constructor's arguments as JSON values.
+
+        Raises
+        ------
+        ConfigurationError
+            If an argument was not stored under its own name, or cannot be written as JSON.
+        """
+        return {name: to_json(self._argument(name)) for name in _argument_names(type(self))}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -51,13 +57,29 @@ class Configurable:
         if type(other) is not type(self):
             return NotImplemented
         assert isinstance(other, Configurable)
-        return self.get_config() == other.get_config() and self.get_state() == other.get_state()
+        if self is other:
+            return True
+        try:
+            configs = self.get_config(), other.get_config()
+        except ConfigurationError:  # what they were made of is not known
+            return False
+        return configs[0] == configs[1] and self.get_state() == other.get_state()
 
     __hash__ = None  # type: ignore[assignment]  # equality is by value and values may change
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{k}={getattr(self, k)!r}" for k in _argument_names(type(self)))
-        return f"{type(self).__name__}({arguments})"
+        names = _argument_names(type(self))
+        arguments = (f"{k}={getattr(self, k)!r}" if hasattr(self, k) else f"{k}=?" for k in names)
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+    def _argument(self, name: str) -> Any:
+        if not hasattr(self, name):
+            raise ConfigurationError(
+                f"{type(self).__name__} has no attribute {name!r}, though its constructor takes "
+                f"the argument {name!r}; store each argument of the constructor under its own "
+                "name, or write get_config()/from_config()"
+            )
+        return getattr(self, name)
 
 
 def _argument_names(cls: type) -> list[str]:
@@ -82,6 +104,15 @@ def to_json(value: Any) -> Any:
         f"{value!r} of type {type(value).__name__} cannot be written as JSON; "
         "use numbers, strings, lists, dictionaries or plug-ins with get_config()"
     )
+
+
+def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those values that JSON can hold."""
+    kept = {}
+    for name, value in values.items():
+        with suppress(ConfigurationError):
+            kept[str(name)] = to_json(value)
+    return kept
 
 
 def from_json(value: Any, custom_objects: Mapping[str, type] | None = None) -> Any:

@@ -134,3 +134,24 @@ def test_text_form_and_hash() -> None:
     assert repr(Part(name="x")) == "Part(size=(1, 2), name='x', inner=None)"
     with pytest.raises(TypeError, match="unhashable"):
         hash(Part())
+
+
+class Renamed(Configurable):
+    """Stores an argument under another name, as classes from before may do."""
+
+    def __init__(self, low: float = 0, high: float = 1) -> None:
+        self._low = low
+        self.high = high
+
+
+def test_an_argument_that_was_stored_under_another_name_is_named() -> None:
+    part = Renamed(2)
+    with pytest.raises(
+        ConfigurationError,
+        match=r"Renamed has no attribute 'low'.*store each argument of the constructor under its "
+        r"own name, or write get_config\(\)/from_config\(\)",
+    ):
+        serialize(part)
+    assert repr(part) == "Renamed(low=?, high=1)"
+    assert part == part
+    assert part != Renamed(2)

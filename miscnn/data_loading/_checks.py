@@ -70,11 +70,12 @@ def label_values(labels: NDArray[Any]) -> list[float]:
     NaN comes last and once. Memory is bounded by a slab along the last axis.
     """
     found: set[float] = set()
+    nan = float("nan")  # one object: a set does not see that two are alike
     for k in range(labels.shape[-1]):
         slab = labels[..., k]
         if slab.dtype.kind == "f":
             if np.isnan(slab).any():
-                found.add(float("nan"))
+                found.add(nan)
                 slab = slab[~np.isnan(slab)]
             if slab.size == 0:
                 continue

@@ -90,6 +90,7 @@ class DataIO:
         index: str,
         load_seg: bool | Literal["if available"] = True,
         load_pred: bool = False,
+        check_classes: bool = True,
     ) -> Sample:
         """Load one subject.
 
@@ -101,6 +102,9 @@ class DataIO:
             is no error.
         load_pred : bool
             Whether to load the prediction that was saved before.
+        check_classes : bool
+            Whether labels from ``classes`` on are refused. A caller whose subfunctions may map
+            them (255 to 1, say) turns it off and calls ``sample.check_labels()`` afterwards.
 
         Returns
         -------
@@ -136,7 +140,7 @@ class DataIO:
                 f"{first}; replace them in the file (run verify to see all such subjects)",
             )
         if load_seg is True or (load_seg and self.interface.has_segmentation(index)):
-            self._add_segmentation(sample)
+            self._add_segmentation(sample, check_classes)
         if load_pred:
             prediction = self.interface.load_prediction(index, self.output_path)
             probabilities = prediction.ndim == sample.image.ndim and prediction.dtype.kind == "f"
@@ -181,7 +185,7 @@ class DataIO:
 
         return verify(self, indices, n_jobs=n_jobs, verbose=verbose)
 
-    def _add_segmentation(self, sample: Sample) -> None:
+    def _add_segmentation(self, sample: Sample, check_classes: bool) -> None:
         try:
             segmentation = self.interface.load_segmentation(sample.index)
         except FileNotFoundError as error:
@@ -195,7 +199,7 @@ class DataIO:
                 "the segmentation does not lie on the image's grid: "
                 f"{grid.describe_difference(sample.geometry)}; resample it onto the image",
             )
-        sample.add_segmentation(segmentation)
+        sample.add_segmentation(segmentation, check_classes)
 
     def __repr__(self) -> str:
         return (

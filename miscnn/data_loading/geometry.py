@@ -27,6 +27,8 @@ class Geometry:
     affine : array_like, optional
         Matrix of shape (n + 1, n + 1), float64, that takes voxel indices to millimetres. In 3D
         the target is RAS+ (right, anterior, superior), as in NIfTI. Default: identity.
+    slice_axis : int, optional
+        Array axis across the slices. Default: found out, see :attr:`slice_axis`.
 
     Notes
     -----
@@ -35,8 +37,14 @@ class Geometry:
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
+    _given_slice_axis: int | None
 
-    def __init__(self, shape: Sequence[int], affine: ArrayLike | None = None) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        affine: ArrayLike | None = None,
+        slice_axis: int | None = None,
+    ) -> None:
         shape = tuple(int(n) for n in shape)
         if len(shape) not in (2, 3) or min(shape) < 1:
             raise ConfigurationError(
@@ -51,6 +59,11 @@ class Geometry:
         matrix.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", matrix)
+        if slice_axis is not None and not 0 <= slice_axis < len(shape):
+            raise ConfigurationError(
+                f"slice_axis must be one of 0 … {len(shape) - 1}, got {slice_axis}"
+            )
+        object.__setattr__(self, "_given_slice_axis", slice_axis)
 
     @classmethod
     def from_spacing(cls, shape: Sequence[int], spacing: Sequence[float]) -> Geometry:
@@ -113,9 +126,12 @@ class Geometry:
     def slice_axis(self) -> int:
         """Array axis across the slices.
 
-        The axis of the largest spacing; among ties the one that runs nearest to the patient's
-        long axis (z). In 2D: the last.
+        What was given; else the axis of the largest spacing, and among ties the one that runs
+        nearest to the patient's long axis (z); in 2D the last. Grids made from this one keep it:
+        slices are those of the scan, whatever it is resampled to.
         """
+        if self._given_slice_axis is not None:
+            return self._given_slice_axis
         if self.ndim == 2:
             return 1
         spacing = np.asarray(self.spacing)
@@ -158,7 +174,11 @@ class Geometry:
         step = np.eye(self.ndim + 1)
         step[:-1, :-1] = np.diag(factor)
         step[:-1, -1] = offset
-        return Geometry(shape, self.affine @ step)
+        return Geometry(shape, self.affine @ step, self.slice_axis)
+
+    def with_slice_axis(self, slice_axis: int | None) -> Geometry:
+        """Return the same grid with another axis across the slices; None: find it out."""
+        return Geometry(self.shape, self.affine, slice_axis)
 
     def difference(self, other: Geometry) -> float:
         """Return how far apart the two grids are, in mm.

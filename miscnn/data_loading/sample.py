@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from miscnn.data_loading.geometry import Geometry
 from miscnn.exceptions import GridMismatchError, LabelError, SampleError
 
+# No unsigned integer of NumPy's holds this.
+_TOO_LARGE = 1 << 64
+
 
 class Sample:
     """One subject: image, segmentation, prediction and where they lie.
@@ -42,7 +45,8 @@ class Sample:
 
     Notes
     -----
-    ``img_data``, ``seg_data`` and ``pred_data`` are the names these had in MIScnn 1.x.
+    ``img_data``, ``seg_data`` and ``pred_data`` are the names these had in MIScnn 1.x;
+    ``pred_data`` shows a label map with a channel axis, as ``seg_data`` does.
     """
 
     def __init__(
@@ -99,10 +103,17 @@ class Sample:
         """Voxel size per axis in mm."""
         return self.geometry.spacing
 
-    def add_segmentation(self, segmentation: ArrayLike) -> None:
+    def add_segmentation(self, segmentation: ArrayLike, check_classes: bool = True) -> None:
         """Set the segmentation: integer labels ``0 … classes - 1``, shape as the image.
 
         Floating point labels are taken if every value is a whole number.
+
+        Parameters
+        ----------
+        segmentation : array_like
+        check_classes : bool
+            Whether labels from ``classes`` on are refused at once. If not, whoever maps them
+            calls :meth:`check_labels` afterwards.
 
         Raises
         ------
@@ -120,7 +131,19 @@ class Sample:
                 f"the segmentation has shape {array.shape}, the image {self.spatial_shape}; "
                 "both must lie on one grid",
             )
-        self.segmentation = as_labels(array, self.classes, self.index)[..., np.newaxis]
+        labels = as_labels(array, self.classes, self.index, check_classes)
+        self.segmentation = labels[..., np.newaxis]
+
+    def check_labels(self) -> None:
+        """Hold the segmentation, if there is one, against ``classes``; shrink its type to them.
+
+        Raises
+        ------
+        LabelError
+            If a value is no label ``0 … classes - 1``.
+        """
+        if self.segmentation is not None:
+            self.segmentation = as_labels(self.segmentation, self.classes, self.index)
 
     def add_prediction(self, prediction: ArrayLike, activation_output: bool = False) -> None:
         """Set the prediction: a label map, or probabilities if ``activation_output``."""
@@ -165,11 +188,15 @@ class Sample:
 
     @property
     def pred_data(self) -> NDArray[Any] | None:
-        """The prediction (name of MIScnn 1.x)."""
+        """The prediction (name of MIScnn 1.x); a label map has a channel axis here."""
+        if self.prediction is not None and self.prediction.ndim == self.geometry.ndim:
+            return self.prediction[..., np.newaxis]
         return self.prediction
 
     @pred_data.setter
     def pred_data(self, value: NDArray[Any] | None) -> None:
+        if value is not None and value.ndim == self.geometry.ndim + 1 and value.shape[-1] == 1:
+            value = value[..., 0]
         self.prediction = value
 
     def __repr__(self) -> str:
@@ -180,8 +207,12 @@ class Sample:
         )
 
 
-def as_labels(array: NDArray[Any], classes: int, index: str) -> NDArray[Any]:
+def as_labels(
+    array: NDArray[Any], classes: int, index: str, check_classes: bool = True
+) -> NDArray[Any]:
     """Check that an array holds labels ``0 … classes - 1`` and return it as unsigned integers.
+
+    Without ``check_classes`` larger labels pass, and the type is large enough to hold them.
 
     Raises
     ------
@@ -190,11 +221,13 @@ def as_labels(array: NDArray[Any], classes: int, index: str) -> NDArray[Any]:
     """
     if array.dtype.kind not in "biuf":
         raise LabelError(index, f"labels must be integers, got an array of dtype {array.dtype}")
+    if array.dtype.kind == "f" and not bool(np.all(np.isfinite(array))):
+        raise LabelError(index, odd_labels(array))
     if array.dtype.kind == "f" and not bool(np.all(array == np.rint(array))):
         odd = array[array != np.rint(array)].flat[0]
         raise LabelError(index, f"labels must be whole numbers, found {odd!r}")
-    low, high = (array.min(), array.max()) if array.size else (0, 0)
-    if low < 0 or high >= classes:
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    if low < 0 or high >= (classes if check_classes else _TOO_LARGE):
         values = np.unique(array)
         found = ", ".join(f"{value:g}" for value in values[:12])
         raise LabelError(
@@ -203,4 +236,13 @@ def as_labels(array: NDArray[Any], classes: int, index: str) -> NDArray[Any]:
             f"{', …' if len(values) > 12 else ''}; set classes to the number of classes, or "
             "rewrite the labels as consecutive numbers from 0 on",
         )
-    return array.astype(np.min_scalar_type(max(classes - 1, 1)), copy=False)
+    return array.astype(np.min_scalar_type(max(classes - 1, high, 1)), copy=False)
+
+
+def odd_labels(array: NDArray[Any]) -> str:
+    """Say that a floating point array of labels holds NaN or infinite values."""
+    count = array.size - int(np.count_nonzero(np.isfinite(array)))
+    return (
+        f"{count} of {array.size} labels are NaN or infinite; replace them in the file by the "
+        "label that is meant (0 for background)"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from miscnn.data_loading._checks import MANY_LABELS, label_values, make_sample, 
 from miscnn.data_loading._problems import SEVERITIES, Problem, VerificationReport
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.interfaces.base import DataInterface
-from miscnn.data_loading.sample import Sample
+from miscnn.data_loading.sample import Sample, odd_labels
 from miscnn.exceptions import GridMismatchError, MiscnnError, MissingFileError, SampleError
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def verify(
     that is singular or not finite; a segmentation on another grid (by more than a hundredth
     of a voxel); a label that is no whole number or no class. Warnings are: an empty
     segmentation, a voxel size far from the data set's median or in doubt, a class that never
-    occurs. No content of any file makes it fail.
+    occurs, files and folders that look like subjects but are not read. No content of any file
+    makes it fail.
 
     Parameters
     ----------
@@ -84,15 +86,29 @@ def verify(
     interface = data_io.interface
     work = _each(lambda index: _look_at(interface, index), chosen, n_jobs)
     subjects = list(tqdm(work, total=len(chosen), desc="verify", disable=not verbose))
-    values = sorted({v for s in subjects for v in s.labels or () if v == v})
+    values = sorted({v for s in subjects for v in s.labels or ()})
     classes = _count_classes(values) if infer_classes else interface.classes
     for subject in subjects:
         _check_labels(subject, classes, values)
     whole = [*_check_halves(subjects), *_check_occurrence(subjects, values, classes)]
     _check_spread(subjects)
-    problems = [*whole, *(problem for subject in subjects for problem in subject.problems)]
+    overlooked = _overlooked(data_io, None if indices is None else chosen)
+    problems = [
+        *whole,
+        *overlooked,
+        *(problem for subject in subjects for problem in subject.problems),
+    ]
     problems.sort(key=lambda problem: SEVERITIES.index(problem.severity))
     return VerificationReport(tuple(chosen), tuple(problems), classes)
+
+
+def _overlooked(data_io: DataIO, chosen: Sequence[str] | None) -> list[Problem]:
+    """Return what the interface did not take for subjects, or of those chosen only."""
+    ignored = [Path(p).resolve() for p in (data_io.output_path, data_io.batch_path)]
+    whole = _Subject("")
+    found = _attempt(whole, lambda: data_io.interface.overlooked(ignored)) or []
+    told = [problem for problem in found if chosen is None or problem.index in chosen]
+    return whole.problems + told
 
 
 def _each(function: Callable[[str], _T], indices: list[str], n_jobs: int) -> Iterator[_T]:
@@ -210,6 +226,10 @@ def _check_segmentation(
         )
     if labels.dtype.kind not in "biuf":
         subject.add("error", "labels", f"labels must be integers, not {labels.dtype}")
+        return
+    if labels.dtype.kind == "f" and not bool(np.all(np.isfinite(labels))):
+        subject.add("error", "labels", odd_labels(labels))
+        subject.labels = label_values(np.where(np.isfinite(labels), labels, 0))
         return
     subject.labels = label_values(labels)
     subject.dtype = labels.dtype

@@ -12,15 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from miscnn.datasets._fields import FloatArray, Matrix, Waves, draw_waves, join
-from miscnn.datasets._organs import (
-    Kidney,
-    bowel,
-    chest,
-    draw_kidneys,
-    renal_solids,
-    solid_organs,
-    vessels,
-)
+from miscnn.datasets._organs import bowel, chest, solid_organs, vessels
+from miscnn.datasets._renal import Kidney, draw_kidneys, renal_solids
 from miscnn.datasets._shapes import (
     Distance,
     Points,
@@ -30,6 +23,7 @@ from miscnn.datasets._shapes import (
     capsule,
     ellipsoid,
     oval_distance,
+    overlap,
 )
 
 Oval = tuple[tuple[float, float], tuple[float, float]]  # centre and half axes, mm
@@ -126,7 +120,7 @@ def _trunk(contrast: dict[Tissue, float], body: Oval) -> list[Solid]:
         # A shallow trough, 3 mm thick.
         top = points.y - np.float32(table_top) - points.x * points.x * np.float32(6e-4)
         shell: FloatArray = np.abs(top + 6) - np.float32(3)
-        return np.maximum(shell, np.abs(points.x) - np.float32(190))
+        return overlap(shell, np.abs(points.x) - np.float32(190))
 
     def outline(points: Points) -> FloatArray:
         return oval_distance(points.x, points.y, *body)
@@ -171,14 +165,14 @@ def _ribs(rng: np.random.Generator, contrast: dict[Tissue, float]) -> list[Solid
         across = points.wall - np.float32(6)
         rod = np.sqrt((across / np.float32(3.6)) ** 2 + (step / np.float32(6)) ** 2)
         margin = np.maximum(points.y - 10, 0) * np.float32(1.1) - np.float32(22)
-        return np.maximum((rod - 1) * np.float32(4), margin - points.z)
+        return overlap((rod - 1) * np.float32(4), margin - points.z)
 
     def ilium(points: Points) -> FloatArray:
         # The wings lean inwards on their way down, as the pelvis narrows.
         crest = np.float32(-82) - np.float32(0.010) * (points.y + 25) ** 2 - points.z
         plate = np.abs(points.wall - 3 + np.float32(0.22) * crest) - np.float32(5)
         beside = np.float32(45) - np.abs(points.x)
-        return np.maximum(np.maximum(plate, -crest), np.maximum(beside, points.y - 40))
+        return overlap(plate, -crest, beside, points.y - 40)
 
     crust, spongy = Tissue.CORTICAL_BONE, contrast[Tissue.MARROW]
     bone = contrast[crust] * 0.8
@@ -232,7 +226,7 @@ def _spine(rng: np.random.Generator, contrast: dict[Tissue, float]) -> list[Soli
         return oval_distance(points.x, points.y, *column)
 
     def vertebra(points: Points) -> FloatArray:
-        return np.maximum(disc(points), np.abs(level(points)) - np.float32(13))
+        return overlap(disc(points), np.abs(level(points)) - np.float32(13))
 
     def canal(points: Points) -> FloatArray:
         distance: FloatArray = np.hypot(points.x, points.y + 69) - np.float32(9)
@@ -244,7 +238,8 @@ def _spine(rng: np.random.Generator, contrast: dict[Tissue, float]) -> list[Soli
         rods = np.minimum(
             _rod(points, step, (14, -64), (40, -68), 5), _rod(points, step, (0, -80), (0, -99), 4.5)
         )
-        return np.minimum(np.maximum(ring, np.abs(step) - 11), rods)
+        joined: FloatArray = np.minimum(overlap(ring, np.abs(step) - 11), rods)
+        return joined
 
     bone, spongy = contrast[Tissue.CORTICAL_BONE], contrast[Tissue.MARROW]
     low, high = (-46.0, -105.0, -_FAR), (46.0, -24.0, _FAR)
@@ -280,8 +275,9 @@ def _rod(
     """A horizontal rod on either side of the midline, once per vertebra."""
     along = np.subtract(stop, start)
     x, y = np.abs(points.x) - np.float32(start[0]), points.y - np.float32(start[1])
-    share = (x * np.float32(along[0]) + y * np.float32(along[1])) / np.float32(along @ along)
-    share = np.clip(share, 0, 1)
+    share: FloatArray = x * np.float32(along[0]) + y * np.float32(along[1])
+    share = np.clip(share / np.float32(along @ along), 0, 1)
     x, y = x - share * np.float32(along[0]), y - share * np.float32(along[1])
-    distance: FloatArray = np.sqrt(x * x + y * y + step * step) - np.float32(radius)
+    distance: FloatArray = np.sqrt(x * x + y * y + step * step)
+    distance -= np.float32(radius)
     return distance

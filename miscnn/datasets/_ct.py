@@ -49,11 +49,11 @@ def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
 
     The phases run from late arterial (arteries bright, renal cortex ahead of the medulla) to
     nephrographic. Kidney, liver, spleen and vessels vary enough from patient to patient to
-    overlap; the tumour stays 52 to 64 HU below the kidney it grows in.
+    overlap; the tumour stays 48 to 60 HU below the kidney it grows in.
     """
     late = rng.uniform(0, 1)
     kidney = rng.uniform(136, 168)
-    liver = kidney - rng.normal(30, 9)
+    liver = kidney - rng.normal(28, 9)
     return {
         Tissue.AIR: AIR_HU,
         Tissue.TABLE: rng.uniform(-180, -90),
@@ -65,9 +65,9 @@ def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
         Tissue.DISC: rng.uniform(75, 105),
         Tissue.SPINAL_CANAL: rng.uniform(25, 40),
         Tissue.KIDNEY: kidney,
-        Tissue.TUMOUR: kidney - rng.uniform(52, 64),
+        Tissue.TUMOUR: kidney - rng.uniform(48, 60),
         Tissue.LIVER: liver,
-        Tissue.SPLEEN: kidney - rng.normal(20, 8),
+        Tissue.SPLEEN: kidney - rng.normal(15, 8),
         Tissue.PANCREAS: liver - rng.uniform(5, 25),
         Tissue.GALLBLADDER: rng.uniform(2, 18),
         Tissue.ARTERY: 235 - 90 * late + rng.normal(0, 10),

@@ -50,7 +50,10 @@ def paint(anatomy: Anatomy, affine: Matrix, shape: Sequence[int]) -> Painting:
     """
     rows, columns, slices = shape
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    sheets = max(1, int(np.ceil(spacing[2] / _SHEET_MM)))
+    edge = float(max(spacing[0], spacing[1], 0.8))
+    # An odd number, so that one sheet is the middle of the slice. What is coarse in the plane
+    # need not be finer across it: the edges are as soft in all directions.
+    sheets = int(np.ceil(spacing[2] / max(_SHEET_MM, 0.85 * edge))) // 2 * 2 + 1
     fine = affine.copy()
     fine[:3, 2] /= sheets
     # The sheets lie symmetrically about the slice's middle.
@@ -65,7 +68,7 @@ def paint(anatomy: Anatomy, affine: Matrix, shape: Sequence[int]) -> Painting:
     for start in range(0, slices, step):
         stop = min(start + step, slices)
         box = (slice(0, rows), slice(0, columns), slice(start * sheets, stop * sheets))
-        slab = _Slab(anatomy, fine, box, edge=float(max(spacing[0], spacing[1], 0.8)))
+        slab = _Slab(anatomy, fine, box, edge=edge)
         for solid in anatomy.surroundings:
             slab.cover(solid)
         result.organs[..., start:stop] = slab.organs[..., sheets // 2 :: sheets]

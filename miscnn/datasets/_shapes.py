@@ -6,12 +6,12 @@ them into the share of a voxel that the solid fills, and only of the right sign 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from miscnn.datasets._fields import Box, FloatArray, Matrix, Waves
 
@@ -151,7 +151,7 @@ def ellipsoid(
 
 
 def capsule(
-    start: Sequence[float], stop: Sequence[float], radii: tuple[float, float]
+    start: ArrayLike, stop: ArrayLike, radii: tuple[float, float]
 ) -> tuple[Distance, Vector, Vector]:
     """A round rod whose radius changes evenly from start to stop."""
     first, last = np.asarray(start, dtype=np.float64), np.asarray(stop, dtype=np.float64)
@@ -181,11 +181,20 @@ def oval_distance(
     x: FloatArray, y: FloatArray, centre: tuple[float, float], semi: tuple[float, float]
 ) -> FloatArray:
     """Distance, along the ray from the centre, to a superellipse of exponent 2.5 (a trunk)."""
-    x = x - np.float32(centre[0])
-    y = y - np.float32(centre[1])
-    u, v = np.abs(x) / np.float32(semi[0]), np.abs(y) / np.float32(semi[1])
-    level = (u * u * np.sqrt(u) + v * v * np.sqrt(v)) ** np.float32(0.4) + np.float32(1e-3)
-    distance: FloatArray = np.sqrt(x * x + y * y) * (1 - 1 / level)
+    x, y = x - np.float32(centre[0]), y - np.float32(centre[1])
+    u: FloatArray = np.abs(x) * np.float32(1 / semi[0])
+    v: FloatArray = np.abs(y) * np.float32(1 / semi[1])
+    level: FloatArray = (u * u * np.sqrt(u) + v * v * np.sqrt(v)) ** np.float32(0.4)
+    distance: FloatArray = np.sqrt(x * x + y * y)
+    distance -= distance / (level + np.float32(1e-3))
+    return distance
+
+
+def overlap(*distances: FloatArray) -> FloatArray:
+    """Distance to what several solids have in common."""
+    distance = distances[0]
+    for other in distances[1:]:
+        distance = np.maximum(distance, other)
     return distance
 
 

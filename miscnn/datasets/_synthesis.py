@@ -18,6 +18,7 @@ from miscnn.datasets._shapes import Tissue
 _AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 _BLUR_VOXELS = 0.45  # partial volume at the border of a label
 _RIM_MM = 3.0
+_HIGHEST_LABEL = 65535
 
 
 def directions(orientation: str) -> tuple[Matrix, list[int]]:
@@ -131,6 +132,8 @@ def _checked(labels: ArrayLike) -> NDArray[np.integer]:
         )
     if array.min() < 0:
         raise ValueError(f"labels must be 0 or more, got {array.min()}.")
+    if array.max() > _HIGHEST_LABEL:
+        raise ValueError(f"labels must be at most {_HIGHEST_LABEL}, got {array.max()}.")
     return array
 
 
@@ -189,7 +192,8 @@ def _means(
     for value, mean in {**defaults, **(tissues or {})}.items():
         if 0 < value <= highest:
             means[value] = mean
-    return means.astype(np.float32)
+    table: FloatArray = means.astype(np.float32)
+    return table
 
 
 def _insert(

@@ -42,7 +42,7 @@ _EXTENT_MM = (80.0, 300.0)
 _MATRIX = (96, 128)
 _SPACING_MM = (2.6, 3.6)
 _KIDNEY_HALF_MM = 62.0  # half the height that both kidneys take, with some room
-_ORIENTATIONS = ("RAS", "RAS", "LPS", "LPS", "LAS", "RPS", "LPI", "RAI")
+_ORIENTATIONS = ("RAS", "RAS", "RAS", "RAS", "LAS", "LAS", "LPS", "LPS", "RPS", "LPI")
 _OBLIQUE_SHARE = 0.3
 # Steps of sequences that fill the unit interval evenly, however many points are taken: the
 # golden ratio, and the square root of 2, which keeps no step with it.
@@ -109,7 +109,8 @@ def make_subject(
         clinical scanner.
     orientation : str, optional
         Direction of the three array axes, such as ``"RAS"``, ``"LPS"`` or, with the slice axis
-        first, ``"IPL"``. If not given, one of RAS, LPS, LAS, RPS, LPI, RAI is drawn.
+        first, ``"IPL"``. If not given, one of RAS (four times of ten), LAS,
+        LPS, RPS and LPI is drawn.
     tilt : float, optional
         Angle, degrees, by which the grid is turned about a random axis. If not given, it is 0
         for seven subjects of ten and 3 to 12 degrees for the others.

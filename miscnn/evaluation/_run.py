@@ -71,6 +71,16 @@ class Settings:
         if self.inner_validation:
             for fold in folds:
                 hold_out(fold.training, self.inner_validation, np.random.default_rng(0))
+        elif not callable(self.callbacks):
+            for callback in self.callbacks:
+                if str(getattr(callback, "monitor", "")).startswith("val_"):
+                    _log.warning(
+                        "%s watches %r, which there is not: the subjects that are scored must "
+                        "not steer the training. Set inner_validation=0.2 to watch a part of "
+                        "the training subjects",
+                        type(callback).__name__,
+                        callback.monitor,
+                    )
         if self.run_detailed_evaluation:
             scored = {index for fold in folds for index in fold.validation}
             missing = [index for index in sorted(scored) if not interface.has_segmentation(index)]

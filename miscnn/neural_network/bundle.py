@@ -38,7 +38,9 @@ def save(model: NeuralNetwork, folder: str | Path) -> None:
             "preprocessor": model.preprocessor.get_config(),
             "architecture": serialize(model.architecture),
             "loss": keras.losses.serialize(model.loss),
-            "learning_rate": model.learning_rate,
+            "metrics": [keras.saving.serialize_keras_object(m) for m in model.metrics],
+            "learning_rate": keras.saving.serialize_keras_object(model.learning_rate),
+            "epochs_trained": model._epochs_trained,
             "optimizer": model._optimizer_config,
             "seed": model.seed,
             "window_weight": model.window_weight,
@@ -92,10 +94,12 @@ def load(
             preprocessor,
             deserialize(document["architecture"], custom_objects),
             loss=keras.losses.deserialize(document["loss"]),
-            learning_rate=document["learning_rate"],
+            metrics=[keras.saving.deserialize_keras_object(m) for m in document["metrics"]],
+            learning_rate=keras.saving.deserialize_keras_object(document["learning_rate"]),
             optimizer=None if optimizer is None else keras.optimizers.deserialize(optimizer),
             seed=document["seed"],
             window_weight=document["window_weight"],
         )
     model.load(folder / _NETWORK, custom_objects)
+    model._epochs_trained = int(document["epochs_trained"])
     return model

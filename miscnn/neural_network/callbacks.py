@@ -35,19 +35,26 @@ _SHOWN = ("loss", "mean_dice", "val_loss", "val_mean_dice")
 
 
 class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps the weights of the epoch with the lowest validation loss, and ends with them."""
+    """Keeps the weights that had the lowest validation loss, and ends with them.
 
-    def __init__(self, monitor: str = "val_loss") -> None:
+    The weights are taken right after the validation, as it saw them: averaged ones if the
+    optimizer averages.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.monitor = monitor
         self.best = float("inf")
         self.best_epoch: int | None = None
+        self._epoch = 0
         self._weights: Any = None
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        value = (logs or {}).get(self.monitor)
-        if value is not None and value < self.best:
-            self.best, self.best_epoch = value, epoch
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._epoch = epoch
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        value = (logs or {})["loss"]
+        if value < self.best:
+            self.best, self.best_epoch = value, self._epoch
             self._weights = self.model.get_weights()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
@@ -69,6 +76,8 @@ class TimeBudget(keras.callbacks.Callback):  # type: ignore[misc]
 
     Notes
     -----
+    The training ends with an epoch, with the one whose end lies nearest to the time.
+
     How many steps fit into the time depends on the machine and its load: two runs with one
     seed differ. Where results must repeat, give a number of epochs instead.
     """
@@ -80,6 +89,7 @@ class TimeBudget(keras.callbacks.Callback):  # type: ignore[misc]
         self.minutes = minutes
         self.power = power
         self._start: float | None = None
+        self._epoch_start = 0.0
         self._initial = 0.0
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -90,8 +100,20 @@ class TimeBudget(keras.callbacks.Callback):  # type: ignore[misc]
         now = time.monotonic()
         if self._start is None:
             self._start = now
-        share = (now - self._start) / (60.0 * self.minutes)
-        if share >= 1.0:
+        if self.power:
+            left = max(0.0, 1.0 - (now - self._start) / (60.0 * self.minutes))
+            self.model.optimizer.learning_rate = self._initial * left**self.power
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._epoch_start = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        now = time.monotonic()
+        begin = now if self._start is None else self._start
+        # An epoch that is broken off leaves its loader behind, so whole epochs are made.
+        half = (now - self._epoch_start) / 2.0 if epoch else 0.0
+        if now + half >= begin + 60.0 * self.minutes:
             self.model.stop_training = True
-        elif self.power:
-            self.model.optimizer.learning_rate = self._initial * (1.0 - share) ** self.power
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self.model.optimizer.learning_rate = self._initial

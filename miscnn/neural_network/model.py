@@ -15,9 +15,10 @@ from tqdm.auto import tqdm
 
 from miscnn._files import atomic_path
 from miscnn._keras import compile_ahead, keras
+from miscnn.data_loading._checks import non_finite
 from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import ConfigurationError
+from miscnn.exceptions import ConfigurationError, SampleError
 from miscnn.neural_network.architecture.base import Architecture
 from miscnn.neural_network.architecture.unet.standard import UNetStandard
 from miscnn.neural_network.callbacks import BestWeights, ProgressBar
@@ -89,6 +90,10 @@ class NeuralNetwork:
             raise ConfigurationError("multi_gpu=True is not supported yet; use one device")
         self.preprocessor = preprocessor
         self.architecture = architecture if architecture is not None else UNetStandard()
+        if not isinstance(self.architecture, Architecture):
+            raise ConfigurationError(
+                f"architecture must be an Architecture such as UNetStandard(), got {architecture!r}"
+            )
         self.loss = loss if loss is not None else TverskyCrossEntropy()
         if metrics is None:
             metrics = [*class_wise_dice(preprocessor.classes), MeanDice(preprocessor.classes)]
@@ -103,6 +108,9 @@ class NeuralNetwork:
             None if optimizer is None else keras.optimizers.serialize(optimizer)
         )
         self._epochs_trained = 0
+        # What was learned from this network's own training samples: another network with the
+        # same preprocessor has its own.
+        self._statistics: list[dict[str, Any]] | None = None
         self.model: Any = self._build()
         self._compile()
 
@@ -135,11 +143,14 @@ class NeuralNetwork:
             return keras.optimizers.Adam(self.learning_rate)
         return keras.optimizers.deserialize(self._optimizer_config)
 
-    def _compile(self, loss: Any = None) -> None:
-        self._plainly_compiled = loss is None
+    def _compile(
+        self, class_weights: tuple[float, ...] | None = None, optimizer: Any = None
+    ) -> None:
+        self._compiled_with = (self.loss, tuple(self.metrics), self.architecture, class_weights)
+        loss = self.loss if class_weights is None else self._weighted_loss(class_weights)
         self.model.compile(
-            optimizer=self._make_optimizer(),
-            loss=self.loss if loss is None else loss,
+            optimizer=self._make_optimizer() if optimizer is None else optimizer,
+            loss=loss,
             metrics=list(self.metrics),
             jit_compile=compile_ahead(),
         )
@@ -147,23 +158,31 @@ class NeuralNetwork:
     def reset_weights(self) -> None:
         """Go back to the initial weights; statistics of the training set are forgotten."""
         self.model.set_weights(self._build().get_weights())
-        self.preprocessor.forget()
+        self._epochs_trained = 0
+        self._statistics = None
 
     def reset(self) -> None:
         """Go back to the state after construction: weights, optimizer, fitted statistics."""
         fresh = self._build()
-        if _same_shapes(fresh, self.model) and self._plainly_compiled:
+        optimizer = self._make_optimizer()
+        optimizer.build(fresh.trainable_variables)
+        used = self.model.optimizer
+        plain = (self.loss, tuple(self.metrics), self.architecture, None)
+        if (
+            self._compiled_with == plain
+            and type(used) is type(optimizer)
+            and _alike(self.model.variables, fresh.variables)
+            and (not used.built or _alike(used.variables, optimizer.variables))
+        ):
             # The compiled step is kept: tracing it again takes longer than many a fold.
             _take_over(self.model.variables, fresh.variables)
-            optimizer = self._make_optimizer()
-            optimizer.build(fresh.trainable_variables)
-            if self.model.optimizer.built:
-                _take_over(self.model.optimizer.variables, optimizer.variables)
+            if used.built:
+                _take_over(used.variables, optimizer.variables)
         else:
             self.model = fresh
             self._compile()
         self._epochs_trained = 0
-        self.preprocessor.forget()
+        self._statistics = None
 
     def copy(self) -> NeuralNetwork:
         """Return a network with the same settings and weights of its own."""
@@ -188,8 +207,9 @@ class NeuralNetwork:
     ) -> History:
         """Train on samples.
 
-        What learns from the training set learns from these samples, unless it has learned
-        already (a training that goes on keeps its statistics; :meth:`reset` forgets them).
+        At the first training of a network (and the first after :meth:`reset`) whatever learns
+        from the training set learns from these samples, and from no others. A training that
+        goes on keeps the statistics.
 
         Parameters
         ----------
@@ -267,11 +287,18 @@ class NeuralNetwork:
         verbose: int,
     ) -> History:
         training = _as_indices(training)
-        if not self.preprocessor.fitted:
-            self.preprocessor.fit(training, verbose=verbose)
+        if not training:
+            raise ConfigurationError("there are no samples to train on: the list is empty")
+        self.preprocessor.check_windows(self.multiple)
+        if self._statistics is None:
+            self.preprocessor.fit(training)
+            self._statistics = self.preprocessor.get_statistics()
+        else:
+            self.preprocessor.set_statistics(self._statistics)
         self.preprocessor.prepare([*training, *_as_indices(validation or [])], verbose=verbose)
-        if class_weight is not None:
-            self._compile(self._weighted_loss(class_weight))
+        weights = self._class_weights(class_weight)
+        if weights != self._compiled_with[-1]:
+            self._compile(weights, self.model.optimizer)  # the optimizer goes on
 
         def generator(indices: Sequence[str], **options: Any) -> DataGenerator:
             return DataGenerator(
@@ -285,6 +312,10 @@ class NeuralNetwork:
 
         batches = generator(training, iterations=iterations, first_epoch=self._epochs_trained)
         checks = None if validation is None else generator(_as_indices(validation), validation=True)
+        if checks is not None and self.model.optimizer.use_ema:
+            # Validate the averaged weights, which are what the training ends with. They are
+            # swapped back after the validation, so this comes after those who look then.
+            callbacks = [*callbacks, keras.callbacks.SwapEMAWeights()]
         bars = [ProgressBar(epochs)] if verbose else []
         with _seeded(self.seed):
             logged = self.model.fit(
@@ -298,16 +329,28 @@ class NeuralNetwork:
         self._epochs_trained += len(logged.epoch)
         return History(logged.history)
 
-    def _weighted_loss(self, class_weight: Sequence[float] | Mapping[int, float]) -> Any:
+    def _class_weights(
+        self, class_weight: Sequence[float] | Mapping[int, float] | None
+    ) -> tuple[float, ...] | None:
+        if class_weight is None:
+            return None
         classes = self.preprocessor.classes
         if isinstance(class_weight, Mapping):
-            weights = [float(class_weight.get(c, 1.0)) for c in range(classes)]
+            unknown = sorted(set(class_weight) - set(range(classes)))
+            if unknown:
+                raise ConfigurationError(
+                    f"class_weight names class(es) {unknown}, there are 0 … {classes - 1}"
+                )
+            weights = tuple(float(class_weight.get(c, 1.0)) for c in range(classes))
         else:
-            weights = [float(w) for w in class_weight]
+            weights = tuple(float(w) for w in class_weight)
         if len(weights) != classes:
             raise ConfigurationError(
                 f"class_weight needs one weight for each of {classes} classes, got {len(weights)}"
             )
+        return weights
+
+    def _weighted_loss(self, weights: Sequence[float]) -> Any:
         if not hasattr(self.loss, "with_class_weights"):
             raise ConfigurationError(
                 f"class_weight works with the losses of miscnn; {self.loss!r} has no "
@@ -349,8 +392,12 @@ class NeuralNetwork:
         """
         data_io, subjects = self._subjects(sample_list)
         results = []
-        in_memory = all(not isinstance(s, str) for s in subjects)
-        keep = return_output or in_memory
+        in_memory = [not isinstance(s, str) for s in subjects]
+        if any(in_memory) and not all(in_memory) and not return_output:
+            raise ConfigurationError(
+                "indices and arrays in one list: ask for return_output=True, or predict them apart"
+            )
+        keep = return_output or any(in_memory)
         for subject in tqdm(subjects, desc="predicting", unit="sample", disable=not verbose):
             sample = self._load(subject, data_io)
             prediction = self.predict_sample(sample, activation_output)
@@ -364,6 +411,13 @@ class NeuralNetwork:
 
     def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
         """Predict one sample; return a label map, or probabilities ``(…, classes)``."""
+        if self._statistics is not None:
+            self.preprocessor.set_statistics(self._statistics)
+        odd = non_finite(sample.image)
+        if odd is not None:
+            raise SampleError(
+                sample.index, f"{odd[0]} image values are NaN or infinite, the first at {odd[1]}"
+            )
         prepared, steps, measures = self.preprocessor.prepare_prediction(sample)
         probabilities = predict_probabilities(
             self.model.predict_on_batch,
@@ -385,7 +439,7 @@ class NeuralNetwork:
             return data_io, data_io.get_indiceslist()
         if isinstance(given, (str, Sample)):
             return data_io, [given]
-        if isinstance(given, np.ndarray) and given.dtype.kind != "U":
+        if isinstance(given, np.ndarray) and given.dtype.kind not in "UO":
             return data_io, [given]
         return data_io, [str(g) if isinstance(g, np.str_) else g for g in given]
 
@@ -416,6 +470,8 @@ class NeuralNetwork:
             file_path, custom_objects=dict(custom_objects or {}), compile=False
         )
         self._compile()
+        if self._statistics is None:  # weights that were trained elsewhere
+            self._statistics = self.preprocessor.get_statistics()
 
     def save(self, folder: str | Path) -> None:
         """Write everything a prediction needs: network, recipe, fitted statistics.
@@ -424,6 +480,8 @@ class NeuralNetwork:
         """
         from miscnn.neural_network.bundle import save
 
+        if self._statistics is not None:
+            self.preprocessor.set_statistics(self._statistics)
         save(self, folder)
 
     def __repr__(self) -> str:
@@ -442,9 +500,9 @@ def _as_indices(indices: Sequence[str]) -> list[str]:
     return [str(index) for index in indices]
 
 
-def _same_shapes(one: Any, other: Any) -> bool:
-    """Tell whether two networks are made of the same variables; a loaded one may not be."""
-    shapes = [[(v.name, tuple(v.shape)) for v in model.variables] for model in (one, other)]
+def _alike(variables: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Tell whether two lists of variables can take each other's values."""
+    shapes = [[(v.name, tuple(v.shape)) for v in each] for each in (variables, others)]
     return shapes[0] == shapes[1]
 
 

@@ -67,7 +67,11 @@ class BatchMaker:
         preprocessor.prepare(indices)
         self._sources = {i: preprocessor.batch_source(i) for i in dict.fromkeys(indices)}
         self._common_shape = self._find_common_shape()
-        self._items = [item for i in indices for item in self._items_of(self._sources[i][0])]
+        # The name of MIScnn 1.x for how often an epoch shows each item, augmented anew.
+        cycles = getattr(preprocessor.data_augmentation, "cycles", 1) if training else 1
+        self._items = cycles * [
+            item for i in indices for item in self._items_of(self._sources[i][0])
+        ]
         # Neighbouring batches ask for the same one or two permutations.
         self._permutation = functools.lru_cache(maxsize=4)(self._draw_permutation)
         if not self._items:
@@ -136,7 +140,7 @@ class BatchMaker:
             return [_Item(prepared.index)]
         shape = prepared.geometry.shape
         window = self._window(prepared)
-        overlap = recipe.window_overlap(window, prediction=False)
+        overlap = recipe.window_overlap(window, prepared.geometry.slice_axis, prediction=False)
         if recipe.is_slicewise:
             # Within the slice a patch is drawn; across slices each has its turn.
             slices = range(prepared.geometry.n_slices)

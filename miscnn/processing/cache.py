@@ -8,8 +8,10 @@ the check sums and thereby says that the folder is complete. A folder that is da
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
+import marshal
 import re
 import shutil
 import tempfile
@@ -22,7 +24,7 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
-from miscnn._configurable import serialize
+from miscnn._configurable import Configurable, json_values, serialize
 from miscnn._files import write_json
 from miscnn._version import __version__
 from miscnn.data_loading.geometry import Geometry
@@ -32,7 +34,7 @@ from miscnn.processing.prepared import PreparedSample
 _log = logging.getLogger("miscnn.processing.cache")
 
 # Raised when the layout of a folder changes; part of every fingerprint.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def fingerprint(*parts: Any) -> str:
@@ -98,7 +100,8 @@ class SampleCache:
                 index=document["index"],
                 image=_DiskArray(folder / "image.b2nd"),
                 labels=_DiskArray(folder / "labels.b2nd"),
-                geometry=Geometry(document["shape"], document["affine"]),
+                geometry=Geometry(document["shape"], document["affine"], document["slice_axis"]),
+                details=document["details"],
                 fill=np.asarray(document["fill"], dtype=np.float32),
                 positions=_DiskArray(folder / "positions.b2nd"),
                 class_rows={int(c): tuple(r) for c, r in document["class_rows"].items()},
@@ -130,6 +133,8 @@ class SampleCache:
                     "index": prepared.index,
                     "shape": list(prepared.geometry.shape),
                     "affine": prepared.geometry.affine.tolist(),
+                    "slice_axis": prepared.geometry.slice_axis,
+                    "details": dict(prepared.details),
                     "fill": [float(value) for value in prepared.fill],
                     "class_rows": {str(c): list(r) for c, r in prepared.class_rows.items()},
                     "checksums": {p.name: _checksum(p) for p in temporary.glob("*.b2nd")},
@@ -200,10 +205,33 @@ def source_fingerprint(interface: DataInterface, index: str) -> str:
     if files:
         states = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
         return fingerprint(serialize(interface), index, states)
-    digest = hashlib.sha256()
     image, details = interface.load_image(index)
-    digest.update(np.ascontiguousarray(image).tobytes())
+    arrays = [image]
     if interface.has_segmentation(index):
-        digest.update(np.ascontiguousarray(interface.load_segmentation(index)).tobytes())
-    geometry = [np.asarray(details.get(name, [])).tolist() for name in ("affine", "spacing")]
-    return fingerprint(serialize(interface), index, digest.hexdigest(), geometry)
+        arrays.append(interface.load_segmentation(index))
+    contents = [
+        (a.shape, a.dtype.str, hashlib.sha256(np.ascontiguousarray(a).data).hexdigest()) for a in arrays
+    ]
+    return fingerprint(serialize(interface), index, contents, json_values(details))
+
+
+def recipe_fingerprint(part: Configurable) -> list[Any]:
+    """Return what identifies what a part does: configuration, state, and a stranger's code.
+
+    miscnn's own code is identified by its version. The code of a class of the user's own
+    changes without one.
+    """
+    identity: list[Any] = [serialize(part)]
+    for cls in type(part).__mro__:
+        if cls is not object and not cls.__module__.startswith("miscnn."):
+            identity.append(_code(cls))
+    return identity
+
+
+def _code(cls: type) -> str:
+    try:
+        return inspect.getsource(cls)
+    except (OSError, TypeError):  # typed at a prompt
+        functions = (f for f in vars(cls).values() if inspect.isfunction(f))
+        parts = [marshal.dumps(f.__code__) for f in functions]
+        return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -28,13 +28,15 @@ class Step:
         return {
             "shape": list(self.geometry.shape),
             "affine": self.geometry.affine.tolist(),
+            "slice_axis": self.geometry.slice_axis,
             "extended": to_json(self.extended),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Step:
         """Undo :meth:`to_json`."""
-        return cls(Geometry(value["shape"], value["affine"]), dict(value["extended"]))
+        geometry = Geometry(value["shape"], value["affine"], value["slice_axis"])
+        return cls(geometry, dict(value["extended"]))
 
 
 def split_chain(

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from miscnn._configurable import serialize, to_json
+from miscnn._configurable import to_json
 from miscnn.data_loading.sample import Sample
-from miscnn.processing.cache import SampleCache, fingerprint, source_fingerprint
+from miscnn.processing.cache import (
+    SampleCache,
+    fingerprint,
+    recipe_fingerprint,
+    source_fingerprint,
+)
 from miscnn.processing.chain import run_chain, split_chain
 from miscnn.processing.prepared import PreparedSample
 from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction
@@ -34,7 +39,7 @@ class PreparedSamples:
 
     def __init__(self, recipe: Preprocessor) -> None:
         self._recipe = recipe
-        self._memory: dict[tuple[str, str], PreparedSample] = {}
+        self._kept: dict[str, tuple[str, PreparedSample]] = {}
         self._measured: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         self._sources: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -46,15 +51,24 @@ class PreparedSamples:
     def is_prepared(self, index: str) -> bool:
         """Tell whether a sample lies in the cache."""
         key = self._key(index)
-        if self._recipe.cache == "memory":
-            return (index, key) in self._memory
-        return self._disk().path(index, key).is_dir()
+        return self._held(index, key) is not None or (
+            self._recipe.cache == "disk" and self._disk().path(index, key).is_dir()
+        )
+
+    def _held(self, index: str, key: str) -> PreparedSample | None:
+        """The sample, or the description of the one on disk, if this process has it."""
+        with self._lock:
+            held_key, held = self._kept.get(index, ("", None))
+        if held_key != key:
+            return None
+        if self._recipe.cache == "disk" and not self._disk().path(index, key).is_dir():
+            return None  # somebody has cleaned up
+        return held
 
     def prepared(self, index: str) -> PreparedSample:
         """Return a sample after the expensive part of the chain, from the cache if possible."""
         key = self._key(index)
-        with self._lock:
-            found = self._memory.get((index, key))
+        found = self._held(index, key)
         if found is not None:
             return found
         if self._recipe.cache == "disk":
@@ -64,25 +78,34 @@ class PreparedSamples:
             if self._recipe.cache == "disk":
                 found = self._disk().put(key, found)
         with self._lock:
-            # Of samples on disk only the description is held; arrays are read when needed.
-            return self._memory.setdefault((index, key), found)
+            # Of samples on disk only the description is kept; arrays are read when needed. Of
+            # samples in memory the last preparation is kept, and older ones are let go.
+            self._kept[index] = (key, found)
+        return found
 
     def _make_prepared(self, index: str) -> PreparedSample:
         head, _ = split_chain(self._recipe.subfunctions)
         self._recipe.check_fitted(head)
-        sample, _ = run_chain(
-            self._recipe.data.sample_loader(index, load_seg=True), head, training=True
-        )
+        sample, _ = run_chain(self.load(index), head, training=True)
+        sample.check_labels()
         name = np.frombuffer(index.encode(), dtype=np.uint8)
         rng = np.random.default_rng([_POSITION_STREAM, *map(int, name)])
         return PreparedSample.from_sample(sample, rng)
+
+    def load(self, index: str) -> Sample:
+        """Load a sample with its segmentation, as the first subfunction gets it.
+
+        Whether labels are classes is looked at after the chain, which may map them.
+        """
+        sample = self._recipe.data.sample_loader(index, load_seg=True, check_classes=False)
+        return self._recipe.oriented(sample)
 
     def _key(self, index: str) -> str:
         head, _ = split_chain(self._recipe.subfunctions)
         source = self._sources.get(index)
         if source is None:
             source = self._sources[index] = source_fingerprint(self._recipe.data.interface, index)
-        return fingerprint(source, [serialize(s) for s in head])
+        return fingerprint(source, [recipe_fingerprint(s) for s in head], self._recipe.slice_axis)
 
     def _disk(self) -> SampleCache:
         chunk = self._recipe.patch_shape if self._recipe.analysis.startswith("patchwise") else None
@@ -96,7 +119,7 @@ class PreparedSamples:
         if not any(s.measures_image for s in tail):
             return [{} for _ in tail]
         key = self._key(index)
-        tail_key = fingerprint([serialize(s) for s in tail])
+        tail_key = fingerprint([recipe_fingerprint(s) for s in tail])
         with self._lock:
             found = self._measured.get((index, key, tail_key))
         if found is None and self._recipe.cache == "disk":
@@ -109,10 +132,16 @@ class PreparedSamples:
             return self._measured.setdefault((index, key, tail_key), found)
 
     def sample(self, prepared: PreparedSample) -> Sample:
+        """Return a prepared sample with its arrays in memory."""
         interface = self._recipe.data.interface
         image = np.asarray(prepared.image[...])
         sample = Sample(
-            prepared.index, image, interface.channels, interface.classes, prepared.geometry
+            prepared.index,
+            image,
+            interface.channels,
+            interface.classes,
+            prepared.geometry,
+            prepared.details,
         )
         sample.segmentation = np.asarray(prepared.labels[...])[..., np.newaxis]
         return sample
@@ -143,7 +172,7 @@ class ReachingSamples(Sequence[Sample]):
             sample = self._samples.sample(self._samples.prepared(index))
             before: list[Subfunction] = list(tail[: self._position - len(head)])
         else:
-            sample = recipe.data.sample_loader(index, load_seg=True)
+            sample = self._samples.load(index)
             before = head[: self._position]
         return run_chain(sample, before, training=True)[0]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn._configurable import json_values
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import SampleError
@@ -30,6 +31,8 @@ class PreparedSample:
         Unsigned integers, without channel axis.
     geometry : Geometry
         The grid of both.
+    details : mapping
+        What the interface told of the subject, as far as JSON holds it.
     fill : ndarray
         Per channel, the image's minimum: the value outside of the image.
     positions : array_like
@@ -43,6 +46,7 @@ class PreparedSample:
     image: Any
     labels: Any
     geometry: Geometry
+    details: Mapping[str, Any]
     fill: NDArray[np.float32]
     positions: Any
     class_rows: Mapping[int, tuple[int, int]]
@@ -63,6 +67,7 @@ class PreparedSample:
             image=image,
             labels=labels,
             geometry=sample.geometry,
+            details=json_values(sample.details),
             fill=image.min(axis=axes).astype(np.float32),
             positions=positions,
             class_rows=class_rows,

@@ -76,6 +76,8 @@ class Preprocessor:
     foreground_oversampling : float
         Share of the random patches that are laid over a random voxel of a random foreground
         class of their subject, 0 … 1.
+    slice_axis : int, optional
+        Array axis across the slices, for "slicewise". Default: that of each scan's geometry.
     workers : int
         Number of threads that prepare samples.
 
@@ -103,10 +105,14 @@ class Preprocessor:
         patchwise_skip_blanks: bool = False,
         patchwise_skip_class: int = 0,
         foreground_oversampling: float = 1 / 3,
+        slice_axis: int | None = None,
         workers: int = 2,
     ) -> None:
-        if batch_size < 1:
-            raise ConfigurationError(f"batch_size must be at least 1, got {batch_size}")
+        for name, value in (("batch_size", batch_size), ("workers", workers)):
+            if value < 1:
+                raise ConfigurationError(f"{name} must be at least 1, got {value}")
+        if seed < 0:
+            raise ConfigurationError(f"seed must not be negative, got {seed}")
         if analysis not in get_args(Analysis):
             raise ConfigurationError(
                 f"analysis {analysis!r} is unknown; use one of {', '.join(get_args(Analysis))}"
@@ -139,9 +145,25 @@ class Preprocessor:
         self.patchwise_skip_blanks = patchwise_skip_blanks
         self.patchwise_skip_class = patchwise_skip_class
         self.foreground_oversampling = foreground_oversampling
+        self.slice_axis = slice_axis
         self.workers = workers
         self._samples = PreparedSamples(self)
         self._fitted = not any(s.needs_fit for s in self.subfunctions)
+        for subfunction in self.subfunctions:
+            serialize(subfunction)  # what cannot be written down is refused now, not at the end
+        if data_io is not None:
+            self._check_patch_shape()
+
+    def _check_patch_shape(self) -> None:
+        axes = self.network_axes
+        if self.patch_shape is not None and (
+            len(self.patch_shape) != axes or min(self.patch_shape) < 1
+        ):
+            raise ConfigurationError(
+                f"patch_shape must have {axes} positive values for "
+                f"{'volumes' if axes == 3 else 'slices' if self.is_slicewise else '2D images'}, "
+                f"got {self.patch_shape}"
+            )
 
     # ------------------------------------------------------------------ configuration
 
@@ -160,6 +182,7 @@ class Preprocessor:
             "patchwise_skip_blanks": self.patchwise_skip_blanks,
             "patchwise_skip_class": self.patchwise_skip_class,
             "foreground_oversampling": self.foreground_oversampling,
+            "slice_axis": self.slice_axis,
             "workers": self.workers,
             "fitted": self._fitted,
         }
@@ -236,14 +259,15 @@ class Preprocessor:
             window[axis] = extent
         return tuple(window)
 
-    def window_overlap(self, window: Sequence[int], prediction: bool) -> tuple[int, ...]:
+    def window_overlap(
+        self, window: Sequence[int], slice_axis: int, prediction: bool
+    ) -> tuple[int, ...]:
         """Return the least overlap of windows, in the axes of the image."""
         if self.patchwise_overlap is None:
             return tuple(extent // 2 if prediction else 0 for extent in window)
         overlap = [int(o) for o in self.patchwise_overlap]
-        if len(overlap) < len(window):  # slices: given for the plane
-            asked = iter(overlap)
-            overlap = [0 if extent == 1 else next(asked) for extent in window]
+        if self.is_slicewise and len(overlap) == len(window) - 1:  # given for the plane
+            overlap.insert(slice_axis, 0)
         if len(overlap) != len(window) or any(
             not 0 <= o < max(w, 1) for o, w in zip(overlap, window, strict=True)
         ):
@@ -253,16 +277,41 @@ class Preprocessor:
             )
         return tuple(overlap)
 
+    def check_windows(self, multiple: Sequence[int]) -> None:
+        """Raise ConfigurationError if patch shape and overlap do not fit the data.
+
+        Called before a training, so that they do not fail at the prediction after it.
+        """
+        self._check_patch_shape()
+        axes = 3 if self.three_dim else 2
+        shape = (64,) * axes  # any image will do
+        slice_axis = axes - 1
+        self.window_overlap(self.window_shape(shape, slice_axis, multiple), slice_axis, True)
+
     # ------------------------------------------------------------------ fitting
+
+    def oriented(self, sample: Sample) -> Sample:
+        """Return a sample whose slices lie where this recipe says."""
+        result = sample.copy()
+        if self.slice_axis is not None:
+            result.geometry = sample.geometry.with_slice_axis(self.slice_axis)
+        return result
+
+    def get_statistics(self) -> list[dict[str, Any]] | None:
+        """Return what the subfunctions have learned; None if they have yet to learn."""
+        return [s.get_state() for s in self.subfunctions] if self._fitted else None
+
+    def set_statistics(self, statistics: Sequence[Mapping[str, Any]]) -> None:
+        """Take over what :meth:`get_statistics` returned."""
+        for subfunction, state in zip(self.subfunctions, statistics, strict=True):
+            if subfunction.get_state() != state:
+                subfunction.set_state(state)
+        self._fitted = True
 
     @property
     def fitted(self) -> bool:
         """Whether everything that learns from the training set has learned."""
         return self._fitted
-
-    def forget(self) -> None:
-        """Make the next training fit anew: fresh weights must not keep old statistics."""
-        self._fitted = not any(s.needs_fit for s in self.subfunctions)
 
     def fit(self, indices: Sequence[str], verbose: int = 0) -> Preprocessor:
         """Let the subfunctions learn from training samples, and from these only.
@@ -290,6 +339,7 @@ class Preprocessor:
 
     def prepare(self, indices: Sequence[str], verbose: int = 0) -> None:
         """Run the expensive part of the chain on samples that are not prepared yet."""
+        self._check_patch_shape()
         self._samples.forget_sources()  # files may have changed since the last call
         missing = [i for i in dict.fromkeys(indices) if not self._samples.is_prepared(i)]
         if not missing:
@@ -340,7 +390,7 @@ class Preprocessor:
         """
         head, tail = split_chain(self.subfunctions)
         self.check_fitted(self.subfunctions)
-        given = sample.copy()
+        given = self.oriented(sample)
         given.segmentation = None
         result, steps = run_chain(given, head, training=False)
         return result, steps, measure_tail(result, tail)
@@ -350,7 +400,7 @@ class Preprocessor:
     ) -> WindowGrid:
         """Return the windows that cover a prepared image."""
         window = self.window_shape(shape, slice_axis, multiple)
-        overlap = self.window_overlap(window, prediction=True)
+        overlap = self.window_overlap(window, slice_axis, prediction=True)
         if self.patch_shape is None:
             overlap = (0,) * len(window)
         return WindowGrid(tuple(shape), window, overlap)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from miscnn._files import atomic_path, write_json
 from miscnn.processing.batches import Batch, BatchMaker, one_hot
@@ -31,6 +33,7 @@ class StoredBatches:
     def __init__(self, maker: BatchMaker, folder: str | Path, seed: int) -> None:
         self._folder = Path(folder)
         self._seed = seed
+        self._maker = maker
         self._n = len(maker)
         self._classes = maker.classes
         complete = self._folder / "complete.json"
@@ -38,11 +41,13 @@ class StoredBatches:
             return
         _log.info("storing %d batches in %s", self._n, self._folder)
         for number in range(self._n):
-            images, labels = maker.patches(0, number)
-            for name, array in (("images", images), ("labels", labels)):
-                with atomic_path(self._file(name, number)) as temporary:
-                    np.save(temporary, array, allow_pickle=False)
+            self._store(number)
         write_json(complete, {"batches": self._n})
+
+    def _store(self, number: int) -> None:
+        for name, array in zip(("images", "labels"), self._maker.patches(0, number), strict=True):
+            with atomic_path(self._file(name, number)) as temporary:
+                np.save(temporary, array, allow_pickle=False)
 
     def _file(self, name: str, number: int) -> Path:
         return self._folder / f"{name}-{number:06d}.npy"
@@ -56,9 +61,17 @@ class StoredBatches:
         around, place = divmod(number, self._n)
         rng = np.random.default_rng([self._seed, epoch, around, self._n])
         chosen = int(rng.permutation(self._n)[place])
-        images = np.load(self._file("images", chosen), allow_pickle=False)
-        labels = np.load(self._file("labels", chosen), allow_pickle=False)
+        try:
+            images, labels = self._read(chosen)
+        except (OSError, ValueError) as error:
+            _log.warning("stored batch %d is made anew: %s", chosen, error)
+            self._store(chosen)
+            images, labels = self._read(chosen)
         return images, one_hot(labels, self._classes)
+
+    def _read(self, number: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        images = np.load(self._file("images", number), allow_pickle=False)
+        return images, np.load(self._file("labels", number), allow_pickle=False)
 
     def remove(self) -> None:
         """Delete the folder."""

@@ -172,3 +172,12 @@ def test_real_subjects(real_data: Path) -> None:
     sample = sarcoma.sample_loader("STS_001")
     assert sample.geometry.orientation == "LPS"
     assert sample.spacing == pytest.approx((0.976562, 0.976562, 3.27))
+
+
+def test_labels_beyond_the_classes_can_be_loaded_for_a_subfunction_to_map() -> None:
+    labels = np.arange(8).reshape(2, 2, 2) % 2 * 255
+    data_io = DataIO(DictionaryInterface({"a": (np.zeros((2, 2, 2)), labels)}))
+    with pytest.raises(LabelError, match="found 0, 255"):
+        data_io.sample_loader("a")
+    sample = data_io.sample_loader("a", check_classes=False)
+    np.testing.assert_array_equal(sample.segmentation[..., 0], labels)

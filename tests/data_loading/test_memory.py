@@ -7,7 +7,7 @@ import pytest
 
 from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.interfaces import Dictionary_interface, DictionaryInterface
-from miscnn.exceptions import MissingFileError, SampleError
+from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
 
 IMAGE = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 LABELS = (IMAGE > 11).astype(np.uint8)
@@ -88,3 +88,33 @@ def test_flat_images() -> None:
     assert sample.shape == (2, 3, 3)
     assert sample.segmentation.shape == (2, 3, 1)
     assert data_io.geometry("a").ndim == 2
+
+
+def test_whole_numbers_as_indices_become_text() -> None:
+    given = {10: (IMAGE, LABELS), np.int64(9): IMAGE}
+    data_io = DataIO(DictionaryInterface(given))
+    assert data_io.indices_list == ["9", "10"]
+    np.testing.assert_array_equal(data_io.sample_loader("10").segmentation[..., 0], LABELS)
+    assert list(given) == [10, 9]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ((1, "1"), "two subjects have the index '1'"),
+        ((1.5,), "1.5 is of type float"),
+        ((True,), "bool"),
+    ],
+)
+def test_indices_that_are_no_names_are_refused(keys: tuple, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        DictionaryInterface(dict.fromkeys(keys, IMAGE))
+
+
+def test_writing_into_a_sample_leaves_the_dictionary_alone() -> None:
+    image, labels = IMAGE.copy(), LABELS.copy()
+    sample = DataIO(DictionaryInterface({"a": (image, labels)})).sample_loader("a")
+    sample.img_data[...] = 0
+    sample.seg_data[...] = 0
+    np.testing.assert_array_equal(image, IMAGE)
+    np.testing.assert_array_equal(labels, LABELS)

@@ -48,8 +48,8 @@ def test_label_type_follows_the_number_of_classes() -> None:
         ([0, 255], "0 … 1 for classes=2, found 0, 255"),
         ([-1, 0], "found -1, 0"),
         ([0, 0.5], "whole numbers, found .*0.5"),
-        ([0, np.nan], "nan"),
-        ([0, np.inf], "inf"),
+        ([np.nan, np.nan, 0], "2 of 3 labels are NaN or infinite"),
+        ([0, np.inf], "1 of 2 labels are NaN or infinite"),
         ([1j], "complex"),
     ],
 )
@@ -89,5 +89,45 @@ def test_names_of_miscnn_1() -> None:
     sample.pred_data = np.ones((2, 2, 2), np.uint8)
     assert sample.image.sum() == sample.img_data.sum() == 8
     assert sample.segmentation is sample.seg_data
-    assert sample.prediction is sample.pred_data
+    assert sample.pred_data.shape == (2, 2, 2, 1)
+    assert sample.prediction.shape == (2, 2, 2)
     assert repr(sample).endswith("segmentation, prediction)")
+
+
+def test_the_old_name_of_the_prediction_compares_with_that_of_the_segmentation() -> None:
+    sample = Sample("a", np.zeros((2, 2, 3)))
+    labels = np.arange(12).reshape(2, 2, 3) % 2
+    sample.add_segmentation(labels)
+    sample.add_prediction(1 - labels)
+    assert np.sum((sample.seg_data == 1) & (sample.pred_data == 1)) == 0
+    sample.pred_data = labels[..., np.newaxis]
+    np.testing.assert_array_equal(sample.prediction, labels)
+    assert np.sum((sample.seg_data == 1) & (sample.pred_data == 1)) == 6
+    probabilities = np.zeros((2, 2, 3, 2), np.float32)
+    sample.pred_data = probabilities
+    assert sample.pred_data is sample.prediction is probabilities
+    sample.pred_data = None
+    assert sample.pred_data is None
+
+
+def test_the_range_of_labels_can_be_checked_later() -> None:
+    sample = Sample("a", np.zeros((1, 1, 3)))
+    sample.check_labels()  # there are none
+    message = "0 … 1 for classes=2, found 0, 1, 999"
+    with pytest.raises(LabelError, match=message):
+        sample.add_segmentation([[[0, 1, 999]]])
+    sample.add_segmentation([[[0, 1, 999]]], check_classes=False)
+    assert sample.segmentation.dtype == np.uint16
+    assert sample.segmentation.ravel().tolist() == [0, 1, 999]
+    with pytest.raises(LabelError, match=message):
+        sample.check_labels()
+    sample.segmentation = np.where(sample.segmentation == 999, 1, 0)
+    sample.check_labels()
+    assert sample.segmentation.dtype == np.uint8
+    assert sample.segmentation.ravel().tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("value", [-1, 0.5, np.nan, 2.0**64])
+def test_what_is_no_label_at_all_is_refused_without_the_range_too(value: float) -> None:
+    with pytest.raises(LabelError):
+        Sample("a", np.zeros((1, 1, 2))).add_segmentation([[[0, value]]], check_classes=False)

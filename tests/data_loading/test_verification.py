@@ -229,6 +229,17 @@ def test_an_image_in_place_of_a_segmentation() -> None:
     assert f"more than {MANY_LABELS} different values" in only(report, "a").message
 
 
+@pytest.mark.parametrize("slices", [3, 1200])
+def test_labels_that_are_no_numbers_are_counted(slices: int) -> None:
+    image = np.arange(4.0 * slices).reshape(2, 2, slices)
+    labels = np.zeros(image.shape)
+    labels[0, 0] = np.nan
+    labels[1, 1] = 1
+    labels[1, 0, 0] = -np.inf
+    message = only(in_memory(a=(image, labels)), "a").message
+    assert message.startswith(f"{slices + 1} of {4 * slices} labels are NaN or infinite; replace")
+
+
 def test_whatever_an_interface_raises_is_a_finding() -> None:
     class Odd(DictionaryInterface):
         def load_image(self, index: str) -> Any:

@@ -12,10 +12,10 @@ import pytest
 import miscnn
 from miscnn._keras import keras
 from miscnn.data_loading.interfaces import DictionaryInterface, NIfTIInterface
-from miscnn.exceptions import ConfigurationError, MissingFileError
+from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
 from miscnn.neural_network.architecture import UNetStandard
 from miscnn.neural_network.callbacks import BestWeights, TimeBudget
-from miscnn.neural_network.losses import TanimotoCrossEntropy
+from miscnn.neural_network.losses import DiceCrossEntropy, TanimotoCrossEntropy
 from miscnn.processing.augmentation import GeneralAugmentation
 from miscnn.processing.data_generator import DataGenerator
 from miscnn.processing.subfunctions import Normalization, Padding, Resampling
@@ -113,9 +113,7 @@ def test_epochs_go_on_with_new_batches(tmp_path: Path) -> None:
 def test_reset_forgets_weights_optimizer_and_statistics(tmp_path: Path) -> None:
     model = make_model(tmp_path)
     first = model.train(["s0", "s1"], epochs=1, iterations=3, verbose=0)
-    assert model.preprocessor.fitted
     model.reset()
-    assert not model.preprocessor.fitted
     again = model.train(["s0", "s1"], epochs=1, iterations=3, verbose=0)
     assert first.history == again.history
 
@@ -129,6 +127,51 @@ def test_statistics_follow_the_training_set_after_reset(tmp_path: Path) -> None:
     model.reset()
     model.train(["s1"], epochs=1, iterations=1, verbose=0)
     assert model.preprocessor.subfunctions[0].get_state() != before
+
+
+def test_networks_that_share_a_recipe_keep_their_own_statistics(tmp_path: Path) -> None:
+    """Folds written by hand: one recipe, a new network each. Nothing may leak."""
+    first = make_model(tmp_path)
+    recipe = first.preprocessor
+    first.train(["s0"], epochs=1, iterations=1, verbose=0)
+    learned = recipe.subfunctions[0].get_state()
+    image = recipe.data_io.sample_loader("s3").image
+    (before,) = first.predict(image, activation_output=True, verbose=0)
+    second = miscnn.NeuralNetwork(recipe, UNetStandard(n_filters=2, depth=1))
+    second.train(["s1", "s2"], epochs=1, iterations=1, verbose=0)
+    assert recipe.subfunctions[0].get_state()["indices"] == ["s1", "s2"]
+    (after,) = first.predict(image, activation_output=True, verbose=0)
+    np.testing.assert_array_equal(before, after)
+    assert recipe.subfunctions[0].get_state() == learned
+    twin = first.copy()
+    (copied,) = twin.predict(image, activation_output=True, verbose=0)
+    np.testing.assert_allclose(copied, before, atol=1e-6)
+
+
+def test_reset_takes_over_another_loss(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    kept = model.model
+    model.reset()
+    assert model.model is kept  # the compiled step is used again
+    model.loss = DiceCrossEntropy()
+    model.reset()
+    assert isinstance(model.model.loss, DiceCrossEntropy)
+
+
+def test_the_best_weights_of_an_averaging_optimizer_are_averages(tmp_path: Path) -> None:
+    data_io = make_data_io(tmp_path)
+    recipe = miscnn.Preprocessor(
+        data_io, 2, [Normalization()], None, patch_shape=(16, 16, 8), cache="memory"
+    )
+    model = miscnn.NeuralNetwork(
+        recipe,
+        UNetStandard(n_filters=2, depth=1),
+        optimizer=keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.5),
+    )
+    history = model.evaluate(["s0"], ["s1"], 3, 2, verbose=0, restore_best=True)
+    generator = DataGenerator(["s1"], recipe, validation=True, multiple=model.multiple)
+    loss = model.model.evaluate(generator, verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(min(history.history["val_loss"]), rel=1e-5)
 
 
 def test_validation_and_best_weights(tmp_path: Path) -> None:
@@ -148,8 +191,9 @@ def test_best_weights_are_those_of_the_best_epoch() -> None:
     best = BestWeights()
     best.set_model(model)
     for epoch, loss in enumerate([3.0, 1.0, 2.0]):
+        best.on_epoch_begin(epoch)
         model.set_weights([np.full((1, 1), epoch), np.zeros(1)])
-        best.on_epoch_end(epoch, {"val_loss": loss})
+        best.on_test_end({"loss": loss})
     best.on_train_end()
     assert best.best_epoch == 1
     assert model.get_weights()[0] == 1
@@ -167,11 +211,19 @@ def test_class_weights_change_the_loss(tmp_path: Path) -> None:
     probabilities = np.full_like(truth, 0.5)
     weighted = float(model.model.loss(truth, probabilities))
     assert weighted == float(model.loss.with_class_weights([0.2, 1.8])(truth, probabilities))
-    model._compile(model._weighted_loss([1.0, 1.0]))
+    model._compile((1.0, 1.0), model.model.optimizer)
     plain = float(model.loss(truth, probabilities))
     assert float(model.model.loss(truth, probabilities)) == pytest.approx(plain)
     with pytest.raises(ConfigurationError, match="2 classes, got 3"):
         model.train(["s0"], class_weight=[1, 2, 3], verbose=0)
+    with pytest.raises(ConfigurationError, match=r"class\(es\) \[5\]"):
+        model.train(["s0"], class_weight={5: 1.0}, verbose=0)
+    optimizer = model.model.optimizer
+    steps = int(optimizer.iterations)
+    model.train(["s0"], 1, 1, verbose=0)  # weights are gone, the optimizer goes on
+    assert model.model.optimizer is optimizer
+    assert int(optimizer.iterations) == steps + 1
+    assert model.model.loss is model.loss
 
 
 @pytest.mark.parametrize("analysis", ["fullimage", "slicewise", "patchwise-grid"])
@@ -277,7 +329,7 @@ def test_a_time_budget_ends_the_training(tmp_path: Path) -> None:
         ["s0", "s1"], epochs=1000, iterations=2, callbacks=[TimeBudget(0.02)], verbose=0
     )
     assert 1 < history.epochs < 1000
-    assert float(model.model.optimizer.learning_rate) < 0.5e-2
+    assert float(model.model.optimizer.learning_rate) == pytest.approx(1e-2)
 
 
 def test_history_as_table_and_figure(tmp_path: Path) -> None:
@@ -288,9 +340,23 @@ def test_history_as_table_and_figure(tmp_path: Path) -> None:
     assert (tmp_path / "h.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_string_is_no_list_of_indices(tmp_path: Path) -> None:
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
     with pytest.raises(ConfigurationError, match="list of indices"):
-        make_model(tmp_path).train("s0", verbose=0)
+        model.train("s0", verbose=0)
+    with pytest.raises(ConfigurationError, match="empty"):
+        model.train([], verbose=0)
+    image = model.preprocessor.data_io.sample_loader("s0").image.copy()
+    with pytest.raises(ConfigurationError, match="in one list"):
+        model.predict(["s0", image], verbose=0)
+    image[0, 0, 0] = np.nan
+    with pytest.raises(SampleError, match="NaN"):
+        model.predict(image, verbose=0)
+    model.preprocessor.patchwise_overlap = (4, 4)
+    with pytest.raises(ConfigurationError, match=r"patchwise_overlap \(4, 4\)"):
+        model.train(["s0"], verbose=0)
+    with pytest.raises(ConfigurationError, match=r"UNetStandard\(\)"):
+        miscnn.NeuralNetwork(model.preprocessor, UNetStandard)
 
 
 def test_names_of_the_first_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

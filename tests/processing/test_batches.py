@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import miscnn
+from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, NotFittedError
 from miscnn.processing.augmentation import GeneralAugmentation
 from miscnn.processing.batches import BatchMaker, one_hot
 from miscnn.processing.stored_batches import StoredBatches
-from miscnn.processing.subfunctions import Normalization, Resampling
+from miscnn.processing.subfunctions import (
+    Normalization,
+    Resampling,
+    Subfunction,
+    TransformHU,
+)
 
 MIXED = [(20, 18, 12), (14, 25, 9), (30, 10, 16)]
 
@@ -273,6 +281,95 @@ def test_statistics_come_from_training_samples_only(make_data_io) -> None:
     images, _ = BatchMaker(pp, ["s3"], False).batch(0, 0)
     expected = (data_io.sample_loader("s3").image - seen.mean()) / seen.std()
     np.testing.assert_allclose(images[0], expected, rtol=1e-4, atol=1e-3)
+
+
+def test_slices_are_those_of_the_scan_after_resampling(make_data_io) -> None:
+    """Isotropic voxels leave no trace of the slices, and rounding must not choose them."""
+    data_io = make_data_io([(51, 51, 30), (49, 51, 30)], spacing=(0.9, 0.9, 5.0))
+    slices = recipe(
+        data_io,
+        analysis="slicewise",
+        patch_shape=None,
+        subfunctions=[Resampling((1.5, 1.5, 1.5))],
+        batch_size=1,
+    )
+    maker = BatchMaker(slices, data_io.indices_list, training=False)
+    assert maker.n_items == 200
+    assert maker.batch(0, 150)[0].shape == (1, 31, 31, 1)
+    other = recipe(data_io, analysis="slicewise", patch_shape=None, slice_axis=0)
+    assert BatchMaker(other, data_io.indices_list, training=False).n_items == 100
+
+
+@pytest.mark.parametrize(
+    ("patch_shape", "options"),
+    [
+        ((16, 16), {}),
+        ((16, 16, 8, 1), {}),
+        ((16, 16, 1), {"analysis": "slicewise"}),
+        ((16, 0, 8), {}),
+    ],
+)
+def test_a_patch_shape_that_does_not_fit_is_refused(make_data_io, patch_shape, options) -> None:
+    with pytest.raises(ConfigurationError, match="patch_shape must have"):
+        recipe(make_data_io([(20, 20, 20)]), patch_shape=patch_shape, **options)
+
+
+def test_cycles_show_each_sample_more_often(make_data_io) -> None:
+    data_io = make_data_io([(12, 12, 12)] * 4)
+    augmented = recipe(data_io, data_aug=miscnn.Data_Augmentation(cycles=3))
+    assert len(BatchMaker(augmented, data_io.indices_list, True)) == 6
+    assert len(BatchMaker(augmented, data_io.indices_list, False)) == 2
+
+
+class AddNumber(Subfunction):
+    """A subfunction of a user's, whose code changes while its name does not."""
+
+    def preprocessing(self, sample: Sample, training: bool = True) -> None:
+        sample.image = sample.image + 10
+
+
+def test_changed_code_of_a_users_part_is_noticed(make_data_io, monkeypatch) -> None:
+    data_io = make_data_io([(12, 12, 12)])
+    before = BatchMaker(recipe(data_io, subfunctions=[AddNumber()]), ["s0"], False).batch(0, 0)[0]
+    source = inspect.getsource(AddNumber)
+    monkeypatch.setattr(inspect, "getsource", lambda cls: source.replace("10", "20"))
+
+    def preprocessing(self: AddNumber, sample: Sample, training: bool = True) -> None:
+        sample.image = sample.image + 20
+
+    monkeypatch.setattr(AddNumber, "preprocessing", preprocessing)
+    after = BatchMaker(recipe(data_io, subfunctions=[AddNumber()]), ["s0"], False).batch(0, 0)[0]
+    np.testing.assert_allclose(after, before + 10, atol=1e-5)
+
+
+def test_details_and_shape_in_memory_are_part_of_the_key(make_data_io) -> None:
+    data_io = make_data_io([(8, 8, 4)])
+    small = {"patch_shape": (4, 4, 4), "batch_size": 1, "subfunctions": [TransformHU()]}
+    BatchMaker(recipe(data_io, **small), ["s0"], False)
+    image, label, rest, details = data_io.interface.dictionary["s0"]
+    turned = (image.reshape(4, 8, 8, 1), label.reshape(4, 8, 8), rest, details)
+    data_io.interface.dictionary["s0"] = turned
+    assert recipe(data_io, **small).prepared("s0").image.shape == (4, 8, 8, 1)
+    data_io.interface.dictionary["s0"] = (*turned[:3], {**details, "slope": 5.0})
+    prepared = recipe(data_io, **small).prepared("s0")
+    np.testing.assert_allclose(np.asarray(prepared.image), turned[0] * 5, rtol=1e-5)
+
+
+def test_a_cache_that_was_deleted_is_made_anew(make_data_io) -> None:
+    data_io = make_data_io([(12, 12, 12)])
+    pp = recipe(data_io)
+    before = BatchMaker(pp, ["s0"], False).batch(0, 0)[0]
+    shutil.rmtree(data_io.batch_path)
+    np.testing.assert_array_equal(BatchMaker(pp, ["s0"], False).batch(0, 0)[0], before)
+
+
+def test_a_damaged_stored_batch_is_made_anew(make_data_io, tmp_path) -> None:
+    data_io = make_data_io([(12, 12, 12)])
+    maker = BatchMaker(recipe(data_io, batch_size=1), ["s0"], True)
+    stored = StoredBatches(maker, tmp_path / "stored", seed=0)
+    expected = stored.batch(0, 0)[0]
+    (tmp_path / "stored" / "images-000000.npy").write_bytes(b"cut off")
+    np.testing.assert_array_equal(stored.batch(0, 0)[0], expected)
 
 
 def test_a_changed_file_is_prepared_anew(make_data_io) -> None:

@@ -134,7 +134,12 @@ def readable(path: Path, index: str) -> Iterator[None]:
     except MiscnnError:
         raise
     except FileNotFoundError as error:
-        raise MissingFileError(f"sample {index!r}: there is no file {path}") from error
+        broken = f"{path} is a link to {os.readlink(path)}" if path.is_symlink() else ""
+        raise MissingFileError(
+            f"sample {index!r}: {broken}, which does not exist; mend the link, or copy the file"
+            if broken
+            else f"sample {index!r}: there is no file {path}"
+        ) from error
     except zlib.error as error:
         _refuse(path, index, f"the gzip archive is damaged ({error}); copy it again", error)
     except MemoryError as error:

@@ -48,20 +48,37 @@ class Pattern:
         return [folder / (stem + ending) for ending in self.endings]
 
     def path(self, folder: Path, index: str) -> Path | None:
-        """Return the subject's file, or None if there is none."""
-        return next((p for p in self.candidates(folder, index) if p.exists()), None)
+        """Return the subject's file, which may be a broken link, or None if there is none."""
+        candidates = self.candidates(folder, index)
+        links = (p for p in candidates if os.path.lexists(p))  # to nothing: reading tells it
+        return next((p for p in candidates if p.exists()), next(links, None))
+
+    @property
+    def _depth(self) -> int:
+        return next(i for i, part in enumerate(self._segments) if _PLACE in part)
+
+    @property
+    def has_subfolders(self) -> bool:
+        """Whether each subject has a folder of its own."""
+        return self._depth < len(self._segments) - 1
+
+    def parent(self, folder: Path) -> Path:
+        """Return the folder whose entries the indices are taken from."""
+        return folder.joinpath(*self._segments[: self._depth])
+
+    def index(self, name: str) -> str | None:
+        """Return the index in the name of an entry of :meth:`parent`, or None."""
+        endings = () if self.has_subfolders else self.endings
+        return next(self._matches(self._segments[self._depth], name, endings), None)
 
     def find(self, folder: Path) -> dict[str, Path]:
         """Return all files that fit, by index."""
         found: dict[str, Path] = {}
-        depth = next(i for i, part in enumerate(self._segments) if _PLACE in part)
-        parent = folder.joinpath(*self._segments[:depth])
-        last = depth == len(self._segments) - 1
-        for name in _names(parent):
-            for index in self._matches(self._segments[depth], name, self.endings if last else ()):
-                path = self.path(folder, index)
-                if path is not None:
-                    found[index] = path
+        for name in visible_names(self.parent(folder)):
+            index = self.index(name)
+            path = None if index is None else self.path(folder, index)
+            if index is not None and path is not None:
+                found[index] = path
         return found
 
     @staticmethod
@@ -110,7 +127,8 @@ def check_index(index: str) -> str:
     return index
 
 
-def _names(folder: Path) -> list[str]:
+def visible_names(folder: Path) -> list[str]:
+    """Return what lies in a folder, hidden entries left out; nothing if there is no folder."""
     if not folder.is_dir():
         return []
     return sorted(name for name in os.listdir(folder) if not name.startswith("."))

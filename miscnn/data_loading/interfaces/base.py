@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._configurable import Configurable
-from miscnn.data_loading._problems import Remark
+from miscnn.data_loading._problems import Problem, Remark
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
@@ -112,6 +112,14 @@ class DataInterface(Configurable, ABC):
 
         For what a format's header can get wrong and arrays do not show; ``details`` are those
         of :meth:`load_image`.
+        """
+        return []
+
+    def overlooked(self, ignored: Collection[Path] = ()) -> list[Problem]:
+        """Return what ``verify`` should tell of files that belong to no subject.
+
+        For files that look as if they should be read and are not; folders that are ``ignored``
+        (resolved paths) hold no subjects.
         """
         return []
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from miscnn.data_loading.interfaces._patterns import natural_key
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import MissingFileError, SampleError
+from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
 
 _KEYS = ("image", "segmentation", "prediction", "details")
 
@@ -25,14 +25,21 @@ class DictionaryInterface(DataInterface):
     dictionary : mapping, optional
         Index to ``(image, segmentation[, prediction[, details]])`` or to a mapping with these
         names as keys; ``segmentation``, ``prediction`` and ``details`` may be None or left
-        out. ``details`` with ``affine`` or ``spacing`` (mm) say where the image lies.
+        out. ``details`` with ``affine`` or ``spacing`` (mm) say where the image lies. Whole
+        numbers as indices become text: the subject 3 is ``"3"`` everywhere.
     channels, classes, three_dim
         See :class:`DataInterface`.
 
     Attributes
     ----------
     predictions : dict
-        What was saved, by index. The dictionary that was handed in is never changed.
+        What was saved, by index. The dictionary that was handed in is never changed, and
+        neither are its arrays: subjects are loaded as copies.
+
+    Raises
+    ------
+    ConfigurationError
+        If an index is neither text nor a whole number, or two become the same text.
 
     Notes
     -----
@@ -53,13 +60,13 @@ class DictionaryInterface(DataInterface):
 
     def __init__(
         self,
-        dictionary: Mapping[str, Any] | None = None,
+        dictionary: Mapping[str, Any] | Mapping[int, Any] | None = None,
         channels: int = 1,
         classes: int = 2,
         three_dim: bool = True,
     ) -> None:
         super().__init__(channels, classes, three_dim)
-        self.dictionary: Mapping[str, Any] = {} if dictionary is None else dictionary
+        self.dictionary: Mapping[str, Any] = _by_text({} if dictionary is None else dictionary)
         self.predictions: dict[str, NDArray[Any]] = {}
 
     def get_config(self) -> dict[str, Any]:
@@ -69,21 +76,22 @@ class DictionaryInterface(DataInterface):
 
     def initialize(self, input_path: str | Path | None = None) -> list[str]:
         """Return the indices in natural order; the path is not used."""
+        self.dictionary = _by_text(self.dictionary)
         return sorted(self.dictionary, key=natural_key)
 
     def load_image(self, index: str) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Return the image as it was handed in, and a copy of its details."""
+        """Return copies of the image that was handed in and of its details."""
         entry = self._entry(index)
         if entry.get("image") is None:
             raise MissingFileError(f"sample {index!r}: the dictionary holds no image")
-        return np.asarray(entry["image"]), dict(entry.get("details") or {})
+        return np.array(entry["image"]), dict(entry.get("details") or {})
 
     def load_segmentation(self, index: str) -> NDArray[Any]:
-        """Return the segmentation as it was handed in."""
+        """Return a copy of the segmentation that was handed in."""
         segmentation = self._entry(index).get("segmentation")
         if segmentation is None:
             raise MissingFileError(f"sample {index!r}: the dictionary holds no segmentation")
-        return np.asarray(segmentation)
+        return np.array(segmentation)
 
     def has_segmentation(self, index: str) -> bool:
         """Tell whether a segmentation was handed in."""
@@ -128,6 +136,26 @@ class DictionaryInterface(DataInterface):
             f"DictionaryInterface({len(self.dictionary)} subjects, channels={self.channels}, "
             f"classes={self.classes}, three_dim={self.three_dim})"
         )
+
+
+def _by_text(dictionary: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """Return the dictionary itself if all its keys are text, else one in which they are."""
+    if all(isinstance(key, str) for key in dictionary):
+        return dictionary
+    result: dict[str, Any] = {}
+    for key, entry in dictionary.items():
+        if isinstance(key, bool) or not isinstance(key, str | int | np.integer):
+            raise ConfigurationError(
+                f"dictionary: the index {key!r} is of type {type(key).__name__}; name subjects by "
+                "text (or whole numbers)"
+            )
+        if str(key) in result:
+            raise ConfigurationError(
+                f"dictionary: two subjects have the index {str(key)!r}, once as text and once as "
+                "a number; rename one of them"
+            )
+        result[str(key)] = entry
+    return result
 
 
 Dictionary_interface = DictionaryInterface

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miscnn.data_loading._problems import Remark
+from miscnn.data_loading._problems import Problem, Remark
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.interfaces._nifti_file import NiftiFile, open_nifti, short
 from miscnn.data_loading.interfaces._nifti_remarks import header_remarks
@@ -20,6 +20,7 @@ from miscnn.data_loading.interfaces._nifti_write import (
     result_header,
     write_nifti,
 )
+from miscnn.data_loading.interfaces._overlooked import overlooked
 from miscnn.data_loading.interfaces._patterns import Pattern, check_index, find_indices
 from miscnn.data_loading.interfaces.base import DataInterface, geometry_from_details
 from miscnn.data_loading.sample import Sample
@@ -122,10 +123,7 @@ class NIfTIInterface(DataInterface):
                 f"holds {self._wanted()}"
             )
         self.data_directory = folder
-        patterns = [*self._images, *([self._labels] if self._labels else [])]
-        indices = find_indices(folder, patterns)
-        if self._expression is not None:
-            indices = [index for index in indices if self._expression.fullmatch(index)]
+        indices = self._indices(folder)
         if not indices:
             _LOG.warning("found no subjects in %s; looked for %s", folder, self._wanted())
         return indices
@@ -240,6 +238,13 @@ class NIfTIInterface(DataInterface):
         """Tell what is odd about the voxel sizes and units in the image's header."""
         return header_remarks(details["header"], details["affine"])
 
+    def overlooked(self, ignored: Collection[Path] = ()) -> list[Problem]:
+        """Name NIfTI files and subjects' folders in the data folder that no pattern claims."""
+        if self.data_directory is None:
+            return []
+        folder = self.data_directory
+        return overlooked(folder, self._patterns, self._indices(folder), self._is_wanted, ignored)
+
     @staticmethod
     def check_file_termination(termination: str) -> bool:
         """Tell whether files with this ending are NIfTI."""
@@ -257,6 +262,16 @@ class NIfTIInterface(DataInterface):
                 "hand it to DataIO"
             )
         return self.data_directory
+
+    @property
+    def _patterns(self) -> list[Pattern]:
+        return [*self._images, *([self._labels] if self._labels else [])]
+
+    def _is_wanted(self, index: str) -> bool:
+        return self._expression is None or self._expression.fullmatch(index) is not None
+
+    def _indices(self, folder: Path) -> list[str]:
+        return [i for i in find_indices(folder, self._patterns) if self._is_wanted(i)]
 
     def _image_paths(self, index: str) -> list[Path]:
         return [self._existing(pattern, index, "image") for pattern in self._images]
@@ -279,8 +294,7 @@ class NIfTIInterface(DataInterface):
         return path
 
     def _wanted(self) -> str:
-        patterns = [*self._images, *([self._labels] if self._labels else [])]
-        return " and ".join(repr(pattern.text) for pattern in patterns)
+        return " and ".join(repr(pattern.text) for pattern in self._patterns)
 
     def _grid(self, file: NiftiFile) -> Geometry:
         shape = _volume(file.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from miscnn.processing.subfunctions.abstract_subfunction import Abstract_Subfunction
 from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction
 from miscnn.processing.subfunctions.clipping import Clipping
 from miscnn.processing.subfunctions.crop_to_foreground import CropToForeground
@@ -11,8 +12,6 @@ from miscnn.processing.subfunctions.resampling import Resampling
 from miscnn.processing.subfunctions.resize import Resize
 from miscnn.processing.subfunctions.transform_hu import TransformHU
 from miscnn.processing.subfunctions.windowing import Windowing
-
-Abstract_Subfunction = Subfunction  # name in MIScnn 1.x
 
 __all__ = [
     "Abstract_Subfunction",

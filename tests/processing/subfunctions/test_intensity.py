@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from miscnn._configurable import deserialize, serialize
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, SampleError
+from miscnn.processing.chain import run_chain, undo_chain
 from miscnn.processing.subfunctions import (
     Abstract_Subfunction,
     Clipping,
@@ -193,7 +194,31 @@ def test_transform_hu_errors():
 
 
 def test_names_of_miscnn_1():
-    assert Abstract_Subfunction is Old is Subfunction
+    assert Abstract_Subfunction is Old
+    assert issubclass(Old, Subfunction)
+
+
+def test_a_subfunction_of_miscnn_1_works_in_place_and_is_given_labels():
+    class Shift(Abstract_Subfunction):
+        def preprocessing(self, sample, training=True):
+            sample.img_data = sample.img_data + 1
+            sample.seg_data = np.where(sample.seg_data == 255, 1, 0)
+
+        def postprocessing(self, sample, prediction, activation_output=False):
+            assert not activation_output
+            assert prediction.shape == (1, 1, 3)
+            return np.where(prediction == 1, 255, 0)
+
+    sample = Sample("a", np.zeros((1, 1, 3)))
+    sample.add_segmentation([[[0, 255, 0]]], check_classes=False)
+    result, steps = run_chain(sample, [Shift()], training=True)
+    result.check_labels()
+    assert result.image.ravel().tolist() == [1, 1, 1]
+    assert result.segmentation.ravel().tolist() == [0, 1, 0]
+    probabilities = np.eye(2, dtype=np.float32)[[0, 1, 0]].reshape(1, 1, 3, 2)
+    back = undo_chain(sample, [Shift()], steps, probabilities, activation_output=False)
+    assert back.ravel().tolist() == [0, 255, 0]
+    assert Shift() == Shift()
 
 
 @pytest.mark.parametrize(
