@@ -126,8 +126,9 @@ class Geometry:
     def slice_axis(self) -> int:
         """Array axis across the slices.
 
-        What was given; else the axis of the largest spacing, and among ties the one that runs
-        nearest to the patient's long axis (z); in 2D the last. Grids made from this one keep it:
+        What was given; else the axis of the largest spacing, and if more than one axis has it
+        the one that runs nearest to the patient's long axis (z): slices that are thinner than
+        their pixels lie across it too. In 2D the last. Grids made from this one keep it:
         slices are those of the scan, whatever it is resampled to.
         """
         if self._given_slice_axis is not None:
@@ -136,8 +137,10 @@ class Geometry:
             return 1
         spacing = np.asarray(self.spacing)
         tied = np.flatnonzero(spacing >= spacing.max() * (1.0 - _SPACING_TIE))
+        if len(tied) == 1:
+            return int(tied[0])
         along_z = np.abs(self.affine[2, :3]) / np.where(spacing > 0, spacing, 1.0)
-        return int(tied[np.argmax(along_z[tied])])
+        return int(np.argmax(along_z))
 
     @property
     def n_slices(self) -> int:

@@ -40,38 +40,38 @@ class Scanner:
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
-    """A scanner: shift up to ±6 HU, gain 0.97 to 1.03, noise 10 to 25 HU, more often low."""
-    return Scanner(rng.uniform(-6, 6), rng.uniform(0.97, 1.03), 10 + 15 * rng.uniform() ** 2)
+    """A scanner: shift up to ±6 HU, gain 0.98 to 1.02, noise 13 to 25 HU."""
+    return Scanner(rng.uniform(-6, 6), rng.uniform(0.98, 1.02), rng.uniform(13, 25))
 
 
 def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
     """Mean HU of the tissues of one patient at one moment after the injection.
 
-    The phases run from late arterial (arteries bright, renal cortex ahead of the medulla) to
+    The phases run from portal venous (arteries still bright) to
     nephrographic. Kidney, liver, spleen and vessels vary enough from patient to patient to
-    overlap; the tumour stays 48 to 60 HU below the kidney it grows in.
+    overlap; the tumour stays 60 to 76 HU below the kidney it grows in.
     """
-    late = rng.uniform(0, 1)
-    kidney = rng.uniform(136, 168)
-    liver = kidney - rng.normal(28, 9)
+    late = rng.uniform(0.3, 1)
+    kidney = rng.uniform(144, 168)
+    liver = kidney - rng.normal(34, 9)
     return {
         Tissue.AIR: AIR_HU,
         Tissue.TABLE: rng.uniform(-180, -90),
         Tissue.SKIN: rng.uniform(-10, 20),
         Tissue.FAT: rng.uniform(-112, -92),
-        Tissue.MUSCLE: rng.uniform(48, 62),
+        Tissue.MUSCLE: rng.uniform(48, 58),
         Tissue.CORTICAL_BONE: rng.uniform(450, 700),
-        Tissue.MARROW: rng.uniform(120, 230),
+        Tissue.MARROW: rng.uniform(130, 210),
         Tissue.DISC: rng.uniform(75, 105),
         Tissue.SPINAL_CANAL: rng.uniform(25, 40),
         Tissue.KIDNEY: kidney,
-        Tissue.TUMOUR: kidney - rng.uniform(48, 60),
+        Tissue.TUMOUR: kidney - rng.uniform(60, 76),
         Tissue.LIVER: liver,
-        Tissue.SPLEEN: kidney - rng.normal(15, 8),
+        Tissue.SPLEEN: kidney - rng.normal(22, 8),
         Tissue.PANCREAS: liver - rng.uniform(5, 25),
         Tissue.GALLBLADDER: rng.uniform(2, 18),
-        Tissue.ARTERY: 235 - 90 * late + rng.normal(0, 10),
-        Tissue.VEIN: 115 + 40 * late + rng.normal(0, 10),
+        Tissue.ARTERY: 235 - 80 * late + rng.normal(0, 8),
+        Tissue.VEIN: 120 + 40 * late + rng.normal(0, 8),
         Tissue.BOWEL_WALL: rng.uniform(75, 115),
         Tissue.BOWEL_CONTENT: rng.uniform(10, 40),
         Tissue.BOWEL_GAS: -960.0,

@@ -147,7 +147,7 @@ def vessels(rng: np.random.Generator, contrast: Contrast) -> list[Solid]:
         solids += _pipe(Tissue.VEIN, vein, [join, *below], [8, 7, 7])
         height = 4.0 - 8 * side
         hilum: Vector = (side * 50, -28, height - 4)
-        solids += _pipe(Tissue.ARTERY, artery, [(-8, -16, height + 6), hilum], [3.5, 3])
+        solids += _pipe(Tissue.ARTERY, artery, [(-8, -16, height + 6), hilum], [4, 4])
         front: Vector = (side * 48, -22, height - 6)
         path: list[Vector] = (
             [(18, -12, height), front] if side > 0 else [(14, -8, height), (-12, 0, height), front]

@@ -144,7 +144,7 @@ def renal_solids(
         value = value - np.maximum(points.field(thickness) + np.float32(5), 0)
         return overlap(value, points.wall + 1)
 
-    ahead = rng.uniform(14, 30)  # by how much the cortex is brighter than the medulla, HU
+    ahead = rng.uniform(18, 36)  # by how much the cortex is brighter than the medulla, HU
     solids, growing = [], []
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for kidney in kidneys:

@@ -195,3 +195,29 @@ def test_impossible_grids_are_refused() -> None:
         Geometry((4, 4), np.eye(4))
     with pytest.raises(ConfigurationError, match="differ in length"):
         Geometry.from_spacing((4, 4, 4), (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "axis"),
+    [
+        ((0.8, 0.8, 5.0), 2),
+        ((5.0, 0.8, 0.8), 0),
+        ((0.8, 0.8, 0.5), 2),  # slices thinner than their pixels
+        ((1.0, 1.0, 1.0), 2),
+    ],
+)
+def test_the_slice_axis_of_scans(spacing: tuple[float, ...], axis: int) -> None:
+    assert Geometry.from_spacing((4, 5, 6), spacing).slice_axis == axis
+
+
+def test_the_slice_axis_of_thin_slices_whose_axis_comes_first() -> None:
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = -0.5, -0.78, 0.78, 1.0
+    assert Geometry((600, 512, 512), affine).slice_axis == 0
+
+
+def test_grids_made_from_a_scan_keep_its_slices() -> None:
+    scan = Geometry.from_spacing((50, 50, 10), (1.0, 1.0, 5.0))
+    assert scan.resized((10, 50, 50)).slice_axis == 2
+    assert scan.cropped((1, 1, 1), (4, 4, 4)).resized((8, 2, 8)).slice_axis == 2
+    assert scan.with_slice_axis(0).resized((10, 50, 50)).slice_axis == 0

@@ -61,7 +61,7 @@ class TestDifficulty:
         self, subjects: list[PhantomSubject]
     ) -> None:
         # The window and the number of components are chosen with the truth in hand.
-        edges = [-5000, *range(60, 221, 20), 5000]
+        edges = [-5000, 80, 100, 120, 140, 160, 180, 200, 5000]
         windows = [pair for pair in itertools.combinations(edges, 2) if pair != (-5000, 5000)]
         scores = np.zeros((len(subjects), len(windows), 3, 3))
         for row, subject in enumerate(subjects):
@@ -70,9 +70,7 @@ class TestDifficulty:
             image, truth = subject.image[body], subject.segmentation[body]
             masks = [truth >= 1, truth == 1, truth == 2]
             for column, (low, high) in enumerate(windows):
-                found = cc3d.connected_components(
-                    (image >= low) & (image <= high), connectivity=6
-                )
+                found = cc3d.connected_components((image >= low) & (image <= high), connectivity=6)
                 sizes = np.bincount(found.ravel())
                 sizes[0] = 0
                 largest = np.argsort(sizes)[::-1][:3]
@@ -97,7 +95,7 @@ class TestDifficulty:
                 subject.image[ndimage.binary_erosion(subject.segmentation == label)]
                 for label in (1, 2)
             ]
-            assert 35 < inner[0].mean() - inner[1].mean() < 80
+            assert 45 < inner[0].mean() - inner[1].mean() < 95
 
     def test_organs_overlap_in_hu(self, subjects: list[PhantomSubject]) -> None:
         # Means of neighbours lie closer together than the values within either.
@@ -256,10 +254,11 @@ class TestPhysics:
     def test_noise_has_unit_variance_and_grain(self) -> None:
         noise = correlated_noise((90, 80, 70), (3.0, 3.0, 2.0), 2, seeded(0))
         assert noise.std() == pytest.approx(1, abs=0.02)
-        # Neighbours under a Gaussian of s voxels correlate by exp(-1 / (4 s^2)), s = 0.6.
-        assert lag_one(noise, 0) == pytest.approx(np.exp(-1 / 1.44), abs=0.05)
-        assert lag_one(noise, 1) == pytest.approx(np.exp(-1 / 1.44), abs=0.05)
-        assert abs(lag_one(noise, 2)) < 0.15
+        # White noise under a kernel g correlates as g does with itself; g is a Gaussian.
+        for axis, sigma in ((0, 0.6), (1, 0.6), (2, 0.3)):
+            kernel = np.exp(-0.5 * (np.arange(-2, 3) / sigma) ** 2)
+            expected = np.sum(kernel[1:] * kernel[:-1]) / np.sum(kernel**2)
+            assert lag_one(noise, axis) == pytest.approx(expected, abs=0.02)
         # The grain is a length, not a number of voxels.
         fine = correlated_noise((90, 80, 10), (0.7, 0.7, 2.0), 2, seeded(0))
         assert lag_one(fine, 0) > 0.8
@@ -346,14 +345,16 @@ class TestDataset:
         assert done.returncode == 0, done.stderr
 
 
-def two_balls(shape: tuple[int, int, int], spacing: tuple[float, ...]) -> NDArray[np.uint8]:
-    """Two balls of 30 mm, 120 mm apart along the last axis but one; labels 1 and 7, 2 in 1."""
+def two_balls(
+    shape: tuple[int, int, int], spacing: tuple[float, ...], axis: int = 0
+) -> NDArray[np.uint8]:
+    """Two balls of 30 mm radius, 120 mm apart along an axis: 1, with 2 in it, and 7."""
     grid = np.ogrid[tuple(slice(0, size) for size in shape)]
     middle = [(size - 1) / 2 * step for size, step in zip(shape, spacing, strict=True)]
-    place = [axis * step - m for axis, step, m in zip(grid, spacing, middle, strict=True)]
+    place = [part * step - m for part, step, m in zip(grid, spacing, middle, strict=True)]
     labels = np.zeros(shape, dtype=np.uint8)
     for value, offset, radius in ((1, -60, 30), (7, 60, 30), (2, -50, 14)):
-        square = place[0] ** 2 + (place[1] - offset) ** 2 + place[2] ** 2
+        square = sum((part - offset * (n == axis)) ** 2 for n, part in enumerate(place))
         labels[square < radius**2] = value
     return labels
 
@@ -392,7 +393,7 @@ class TestSynthesizeCT:
     def test_a_body_surrounds_the_labels(self) -> None:
         labels = self.labels()
         image = synthesize_ct(labels, self.spacing, seeded(3))
-        assert image[:3, :3].mean() < -900
+        assert image[:3, -3:].mean() < -900
         shell = ndimage.binary_dilation(labels > 0, iterations=6) & (labels == 0)
         assert np.mean(image[shell] > -200) > 0.8
         assert np.mean((image > 300) & (labels == 0)) > 0.003  # bone
@@ -412,15 +413,14 @@ class TestSynthesizeCT:
 
     def test_slice_axis_first(self) -> None:
         spacing = (5.0, 3.5, 3.5)
-        labels = np.ascontiguousarray(self.labels().transpose(2, 1, 0))
-        labels = two_balls((20, 100, 100), spacing)
+        labels = two_balls((20, 100, 100), spacing, axis=2)
         image = synthesize_ct(labels, spacing, seeded(2), tissues={1: 120, 2: 120, 7: 120})
         assert image.shape == (20, 100, 100)
         # Noise is correlated within a slice, not from slice to slice.
-        inner = image[6:14, 17:29, 44:56].astype(np.float64)
-        assert np.all(labels[6:14, 20:27, 47:53] > 0)
-        ball = inner[:, 3:10, 3:9]
-        assert lag_one(ball, 0) < lag_one(ball, 1)
+        ball = (slice(7, 13), slice(45, 55), slice(28, 37))
+        assert np.all(labels[ball] > 0)
+        inner = image[ball].astype(np.float64)
+        assert lag_one(inner, 0) + 0.2 < min(lag_one(inner, 1), lag_one(inner, 2))
         # As in KiTS, the second axis runs to the back.
         bone = (image[:, :, 42:58] > 300) & (labels[:, :, 42:58] == 0)
         assert np.average(np.arange(100), weights=bone.sum(axis=(0, 2))) > 55
