@@ -105,7 +105,7 @@ def verify(
 
 @main.command()
 @click.argument("folder", metavar="[FOLDER]", default="miscnn-demo", type=click.Path())
-@click.option("--subjects", default=12, show_default=True, help="Number of CT phantoms.")
+@click.option("--subjects", default=15, show_default=True, help="Number of CT phantoms.")
 @click.option("--folds", default=3, show_default=True, help="Number of folds.")
 @click.option("--epochs", default=7, show_default=True, help="Number of epochs in each fold.")
 @click.option("--seed", default=0, show_default=True, help="What everything is drawn from.")

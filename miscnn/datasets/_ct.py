@@ -53,7 +53,7 @@ def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
     """
     late = rng.uniform(0.3, 1)
     kidney = rng.uniform(144, 168)
-    liver = kidney - rng.normal(34, 9)
+    liver = kidney - rng.normal(36, 7)
     return {
         Tissue.AIR: AIR_HU,
         Tissue.TABLE: rng.uniform(-180, -90),
@@ -67,7 +67,7 @@ def draw_contrast(rng: np.random.Generator) -> dict[Tissue, float]:
         Tissue.KIDNEY: kidney,
         Tissue.TUMOUR: kidney - rng.uniform(60, 76),
         Tissue.LIVER: liver,
-        Tissue.SPLEEN: kidney - rng.normal(22, 8),
+        Tissue.SPLEEN: kidney - rng.normal(22, 7),
         Tissue.PANCREAS: liver - rng.uniform(5, 25),
         Tissue.GALLBLADDER: rng.uniform(2, 18),
         Tissue.ARTERY: 235 - 80 * late + rng.normal(0, 8),

@@ -22,7 +22,7 @@ CLASS_NAMES = ("background", "kidney", "tumour")
 
 def run_demo(
     folder: str | Path = "miscnn-demo",
-    subjects: int = 12,
+    subjects: int = 15,
     folds: int = 3,
     epochs: int = 7,
     seed: int = 0,
@@ -85,11 +85,16 @@ def run_demo(
     )
     model = NeuralNetwork(
         preprocessor,
-        architecture=UNetStandard(n_filters=8, depth=3, normalization="instance"),
+        architecture=UNetStandard(
+            n_filters=8,
+            depth=4,
+            normalization="instance",
+            pool_size=((2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 1)),  # few slices are left
+        ),
         loss=TanimotoCrossEntropy(include_background=False, reduction_axes="batch"),
         optimizer=keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(
-                1e-4, epochs * _ITERATIONS - 10, warmup_target=1e-2, warmup_steps=10
+                1e-4, epochs * _ITERATIONS - 10, warmup_target=8e-3, warmup_steps=10
             )
         ),
     )

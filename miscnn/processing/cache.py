@@ -210,7 +210,8 @@ def source_fingerprint(interface: DataInterface, index: str) -> str:
     if interface.has_segmentation(index):
         arrays.append(interface.load_segmentation(index))
     contents = [
-        (a.shape, a.dtype.str, hashlib.sha256(np.ascontiguousarray(a).data).hexdigest()) for a in arrays
+        (array.shape, array.dtype.str, hashlib.sha256(np.ascontiguousarray(array).data).hexdigest())
+        for array in arrays
     ]
     return fingerprint(serialize(interface), index, contents, json_values(details))
 
