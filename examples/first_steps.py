@@ -46,7 +46,13 @@ def main() -> None:
         patch_shape=(64, 64, 32),
         seed=0,
     )
-    model = miscnn.NeuralNetwork(preprocessor, learning_rate=3e-3)
+
+    # TensorFlow is imported from here on.
+    from miscnn.neural_network.architecture import UNetStandard
+
+    model = miscnn.NeuralNetwork(
+        preprocessor, UNetStandard(n_filters=8, depth=3), learning_rate=3e-3, workers=2
+    )
 
     indices = data_io.get_indiceslist()
     model.train(indices[:4], epochs=1 if arguments.quick else 20, iterations=5)

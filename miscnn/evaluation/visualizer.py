@@ -205,7 +205,7 @@ def _colour(label: int, pale: float) -> NDArray[np.float64]:
 def _outline(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     """The pixels of a mask within ``width`` of its outside; the frame is no outside."""
     inner = ndimage.binary_erosion(mask, iterations=width, border_value=1)
-    return mask & ~inner
+    return np.asarray(mask & ~inner, dtype=bool)
 
 
 def _screen_shape(view: View, size: int) -> tuple[int, int]:

@@ -212,4 +212,4 @@ def smooth_field(
         weight = weight.reshape((-1,) + (1,) * (len(shape) - 1 - axis))
         lower = np.take(field, below, axis=axis)
         field = lower + weight * (np.take(field, below + 1, axis=axis) - lower)
-    return field
+    return np.asarray(field, dtype=np.float32)
