@@ -6,6 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("miscnn", deadline=None)
+settings.load_profile("miscnn")
 
 _REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -177,11 +177,19 @@ class WindowMerger:
             inside.append(slice(low, high))
             weights.append(vector)
             part = part[(slice(None),) * axis + (slice(low - begin, high - begin),)]
+        # The last axis and the channels are one contiguous axis, over which NumPy is fast.
+        channels = self._sum.shape[-1]
+        flat = self._sum.reshape(*self._sum.shape[:-2], -1)
+        last = inside[-1]
+        box = (*inside[:-1], slice(last.start * channels, last.stop * channels))
+        weighted = np.asarray(part, dtype=np.float32).reshape(*part.shape[:-2], -1)
+        weighted = weighted * np.repeat(weights[-1], channels).astype(np.float32)
         n = len(weights)
-        weight: Any = weights[0].reshape(-1, *(1,) * (n - 1))
-        for axis in range(1, n):
-            weight = weight * weights[axis].reshape(-1, *(1,) * (n - 1 - axis))
-        self._sum[tuple(inside)] += part * weight[..., np.newaxis].astype(np.float32)
+        outer: Any = np.ones(1)
+        for axis, vector in enumerate(weights[:-1]):
+            outer = outer * vector.reshape(-1, *(1,) * (n - 1 - axis))
+        weighted *= outer.astype(np.float32)
+        flat[box] += weighted
 
     def result(self) -> NDArray[np.float32]:
         """Return the merged image ``(*shape, channels)``; right once every window was added."""
