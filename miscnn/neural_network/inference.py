@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
-from miscnn.processing.patches import WindowMerger, WindowWeight, cut
+from miscnn.processing.patches import WindowMerger, WindowWeight, cut, round_up
 from miscnn.processing.preprocessor import Preprocessor
+from miscnn.processing.slices import plane_axes, slice_groups, take_slices
 
 Network = Callable[[NDArray[np.float32]], NDArray[Any]]
 
@@ -47,6 +48,8 @@ def predict_probabilities(
     ndarray
         Probabilities ``(…, classes)`` float32 on the grid of the prepared image.
     """
+    if preprocessor.is_stacked:
+        return _predict_stacks(network, preprocessor, sample, measures, multiple)
     shape = sample.geometry.shape
     slice_axis = sample.geometry.slice_axis if preprocessor.is_slicewise else None
     grid = preprocessor.prediction_grid(shape, sample.geometry.slice_axis, multiple)
@@ -65,12 +68,7 @@ def predict_probabilities(
         batch = np.stack(windows)
         if slice_axis is not None:
             batch = batch.squeeze(slice_axis + 1)
-        output = np.asarray(network(batch))
-        if output.shape[:-1] != batch.shape[:-1]:
-            raise ConfigurationError(
-                f"the network returned shape {output.shape} for an input of {batch.shape}; both "
-                "must have the same spatial shape. Does its required_multiple tell the truth?"
-            )
+        output = _run(network, batch)
         if slice_axis is not None:
             output = np.expand_dims(output, slice_axis + 1)
         if merger is None:
@@ -79,3 +77,56 @@ def predict_probabilities(
             merger.add(start, values)
     assert merger is not None  # a grid has at least one window
     return merger.result()
+
+
+def _predict_stacks(
+    network: Network,
+    preprocessor: Preprocessor,
+    sample: Sample,
+    measures: Sequence[Mapping[str, Any]],
+    multiple: Sequence[int],
+) -> NDArray[np.float32]:
+    """Predict every slice of a volume in stacks; slices in several stacks get their mean."""
+    geometry = sample.geometry
+    axis = geometry.slice_axis
+    plane = [geometry.shape[a] for a in plane_axes(geometry.ndim, axis)]
+    window = round_up(plane, multiple[:2])
+    start = [-((w - n) // 2) for w, n in zip(window, plane, strict=True)]
+    within = tuple(slice(-s, -s + n) for s, n in zip(start, plane, strict=True))
+    fill = sample.image.min(axis=(0, 1, 2))
+    (depth,) = round_up([preprocessor.slices_per_volume or 1], multiple[2:])
+    groups = slice_groups(geometry.n_slices, depth)
+
+    size = preprocessor.batch_size
+    total: NDArray[np.float32] | None = None  # (slices, plane, classes)
+    count = np.zeros(geometry.n_slices, dtype=np.float32)
+    for first in range(0, len(groups), size):
+        chunk = groups[first : first + size]
+        stacks = [
+            preprocessor.transform_patch(
+                cut(take_slices(sample.image, axis, group, blend=True), start, window, fill),
+                measures,
+            )
+            for group in chunk
+        ]
+        stacks += [stacks[-1]] * (size - len(chunk))  # one shape of batches
+        output = _run(network, np.stack(stacks))
+        if total is None:
+            total = np.zeros((geometry.n_slices, *plane, output.shape[-1]), dtype=np.float32)
+        for group, values in zip(chunk, output, strict=False):
+            slices = np.moveaxis(values[within], 2, 0)
+            np.add.at(total, group, slices)
+            np.add.at(count, group, 1)
+    assert total is not None  # a volume has at least one slice
+    total /= count[:, np.newaxis, np.newaxis, np.newaxis]
+    return np.ascontiguousarray(np.moveaxis(total, 0, axis))
+
+
+def _run(network: Network, batch: NDArray[np.float32]) -> NDArray[Any]:
+    output = np.asarray(network(batch))
+    if output.shape[:-1] != batch.shape[:-1]:
+        raise ConfigurationError(
+            f"the network returned shape {output.shape} for an input of {batch.shape}; both "
+            "must have the same spatial shape. Does its required_multiple tell the truth?"
+        )
+    return output

@@ -12,14 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn.exceptions import ConfigurationError
+from miscnn.processing.augmentation.base import Augmentation
 from miscnn.processing.patches import WindowGrid, cut, draw_start, round_up
 from miscnn.processing.prepared import PreparedSample
 from miscnn.processing.preprocessor import Preprocessor
+from miscnn.processing.slices import Positions, choose_slices, foreground_slices
+from miscnn.processing.views import BoxView, SliceView
 
 Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 # Stands for the epoch in the seed of validation batches, which are the same in every epoch.
 _VALIDATION_EPOCH = 2**32 - 1
+
+# Tells the stream of random slices from those of batches.
+_SLICE_STREAM = 0x51CE
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class _Item:
 
     index: str
     start: tuple[int, ...] | None = None
+    number: int = 0  # of the random slices of a volume
 
 
 class BatchMaker:
@@ -47,9 +54,11 @@ class BatchMaker:
 
     Notes
     -----
-    An epoch visits each item once: each sample with random crops and whole images, each cell
-    of the grid, each slice. Items are permuted from ``(seed, epoch)``; everything that is
-    drawn for batch ``k`` comes from ``default_rng([seed, epoch, k])``.
+    An epoch visits each item once: each sample with random crops, whole images and stacks of
+    slices, each cell of the grid, each slice (or each random slice). Items are permuted from
+    ``(seed, epoch)``; everything that is drawn for batch ``k`` comes from
+    ``default_rng([seed, epoch, k])``, except for random slices of a 2D network, which are
+    drawn for the epoch.
     """
 
     def __init__(
@@ -63,6 +72,8 @@ class BatchMaker:
             raise ConfigurationError("there are no samples to make batches of")
         self._recipe = preprocessor
         self._training = training
+        # Where the augmentation comes in the pointwise end of the chain; raises if it cannot.
+        self._position = preprocessor.augmentation_position if training else 0
         self._multiple = tuple(multiple or (1,) * preprocessor.network_axes)
         preprocessor.prepare(indices)
         self._sources = {i: preprocessor.batch_source(i) for i in dict.fromkeys(indices)}
@@ -74,6 +85,8 @@ class BatchMaker:
         ]
         # Neighbouring batches ask for the same one or two permutations.
         self._permutation = functools.lru_cache(maxsize=4)(self._draw_permutation)
+        self._slice_choice = functools.cache(self._find_slices)
+        self._drawn_slices = functools.lru_cache(maxsize=2 * len(self._sources))(self._choose_once)
         if not self._items:
             raise ConfigurationError(
                 "all patches of all samples are blank: none holds a label other than "
@@ -107,7 +120,9 @@ class BatchMaker:
         """Make a batch with integer labels ``(batch, …)``."""
         epoch = epoch if self._training else _VALIDATION_EPOCH
         rng = np.random.default_rng([self._recipe.seed, epoch, number])
-        patches = [self._patch(item, rng) for item in self._chosen(epoch, number)]
+        augmentation = self._augmentation(rng)
+        chosen = self._chosen(epoch, number)
+        patches = [self._patch(item, rng, epoch, augmentation) for item in chosen]
         images = np.stack([image for image, _ in patches])
         labels = np.stack([label for _, label in patches])
         return images, labels
@@ -116,6 +131,14 @@ class BatchMaker:
     def classes(self) -> int:
         """Number of classes, background included."""
         return self._recipe.classes
+
+    def _augmentation(self, rng: np.random.Generator) -> Augmentation | None:
+        """Decide whether a batch is augmented."""
+        augmentation = self._recipe.data_augmentation
+        if augmentation is None or not self._training:
+            return None
+        probability = augmentation.batch_probability(self._recipe.network_axes)
+        return augmentation if probability >= 1 or rng.random() < probability else None
 
     def _chosen(self, epoch: int, number: int) -> list[_Item]:
         size, n = self._recipe.batch_size, len(self._items)
@@ -136,8 +159,11 @@ class BatchMaker:
 
     def _items_of(self, prepared: PreparedSample) -> list[_Item]:
         recipe = self._recipe
-        if recipe.analysis in ("patchwise-crop", "fullimage"):
+        if recipe.analysis in ("patchwise-crop", "fullimage", "slice-stack"):
             return [_Item(prepared.index)]
+        if recipe.samples_slices:
+            count = recipe.slices_per_volume or 0
+            return [_Item(prepared.index, number=number) for number in range(count)]
         shape = prepared.geometry.shape
         window = self._window(prepared)
         overlap = recipe.window_overlap(window, prepared.geometry.slice_axis, prediction=False)
@@ -180,42 +206,100 @@ class BatchMaker:
         shapes = []
         for prepared, _ in self._sources.values():
             shape = list(prepared.geometry.shape)
-            if self._recipe.is_slicewise:
+            if self._recipe.is_slicewise or self._recipe.is_stacked:
                 del shape[prepared.geometry.slice_axis]
             shapes.append(shape)
         largest = np.max(shapes, axis=0)
-        return round_up([int(n) for n in largest], self._multiple)
+        return round_up([int(n) for n in largest], self._multiple[: len(largest)])
 
     def _patch(
-        self, item: _Item, rng: np.random.Generator
+        self, item: _Item, rng: np.random.Generator, epoch: int, augmentation: Augmentation | None
     ) -> tuple[NDArray[np.float32], NDArray[Any]]:
         recipe = self._recipe
         prepared, measures = self._sources[item.index]
-        window = self._window(prepared)
-        start = self._start(item, prepared, window, rng)
-        axis = prepared.geometry.slice_axis if recipe.is_slicewise else None
-        shape = tuple(n for a, n in enumerate(window) if a != axis)
-
-        augmentation = recipe.data_augmentation if self._training else None
+        view = self._view(item, prepared, rng, epoch, augmentation)
         parameters: dict[str, Any] = {}
-        margin = [0] * len(window)
+        margin: Sequence[int] = (0,) * len(view.shape)
         if augmentation is not None:
-            channels = prepared.image.shape[-1]
-            parameters = augmentation.sample_parameters(rng, shape, channels)
+            channels, grid = prepared.image.shape[-1], view.grid(prepared.geometry)
+            parameters = augmentation.sample_parameters(rng, view.shape, channels, grid)
             if parameters:
-                wanted = iter(augmentation.margin(shape, parameters))
-                margin = [0 if a == axis else next(wanted) for a in range(len(window))]
-        start = tuple(s - m for s, m in zip(start, margin, strict=True))
-        extent = tuple(n + 2 * m for n, m in zip(window, margin, strict=True))
-
-        image = cut(prepared.image, start, extent, prepared.fill)
-        labels = cut(prepared.labels, start, extent)
-        image = recipe.transform_patch(image, measures)
-        if axis is not None:
-            image, labels = image.squeeze(axis), labels.squeeze(axis)
+                margin = augmentation.margin(view.shape, parameters)
+        image, labels = view.read(prepared, margin)
+        image = recipe.transform_patch(image, measures, slice(self._position))
         if augmentation is not None and parameters:
-            image, labels = augmentation.apply(image, labels, parameters, shape)
-        return image, labels
+            image, labels = augmentation.apply(image, labels, parameters, view.shape)
+        return recipe.transform_patch(image, measures, slice(self._position, None)), labels
+
+    def _view(
+        self,
+        item: _Item,
+        prepared: PreparedSample,
+        rng: np.random.Generator,
+        epoch: int,
+        augmentation: Augmentation | None,
+    ) -> BoxView | SliceView:
+        """Say what of a sample an item shows, drawing what is left to chance."""
+        if not (self._recipe.is_slicewise or self._recipe.is_stacked):
+            window = self._window(prepared)
+            return BoxView(self._start(item, prepared, window, rng), window)
+        axis = prepared.geometry.slice_axis
+        shape = tuple(n for a, n in enumerate(prepared.geometry.shape) if a != axis)
+        window = self._plane_window(prepared)
+        positions = self._slices(item, prepared, rng, epoch, augmentation)
+        start = draw_start(rng, shape, window)
+        return SliceView(axis, positions, start, window, self._recipe.is_stacked)
+
+    def _slices(
+        self,
+        item: _Item,
+        prepared: PreparedSample,
+        rng: np.random.Generator,
+        epoch: int,
+        augmentation: Augmentation | None,
+    ) -> Positions:
+        if not self._recipe.samples_slices:
+            start = item.start or (0,) * prepared.geometry.ndim
+            return np.asarray([start[prepared.geometry.slice_axis]], dtype=np.float64)
+        foreground, background = self._slice_choice(item.index)
+        available = foreground
+        if augmentation is not None and len(foreground):
+            available = augmentation.sample_slices(rng, foreground)
+        if self._recipe.is_stacked:
+            number, share = self._stack_size, self._recipe.background_slices
+            return choose_slices(rng, available, number, background, share)
+        position = self._drawn_slices(item.index, epoch)[item.number]
+        if available is not foreground and position in foreground:
+            position = rng.choice(available)
+        return np.asarray([position])
+
+    @property
+    def _stack_size(self) -> int:
+        """Slices in a stack: what was asked for, rounded up to what the network can take."""
+        return round_up([self._recipe.slices_per_volume or 1], self._multiple[-1:])[0]
+
+    def _choose_once(self, index: str, epoch: int) -> Positions:
+        """The random slices of a volume in an epoch, whatever batches they end up in."""
+        recipe = self._recipe
+        place = list(self._sources).index(index)
+        rng = np.random.default_rng([recipe.seed, epoch, _SLICE_STREAM, place])
+        foreground, background = self._slice_choice(index)
+        number = recipe.slices_per_volume or 1
+        return choose_slices(rng, foreground, number, background, recipe.background_slices)
+
+    def _find_slices(self, index: str) -> tuple[Positions, Positions]:
+        """The slices with and without foreground."""
+        prepared = self._sources[index][0]
+        axis = prepared.geometry.slice_axis
+        foreground = foreground_slices(np.asarray(prepared.labels[...]), axis)
+        background = np.setdiff1d(np.arange(prepared.geometry.n_slices), foreground)
+        return foreground.astype(np.float64), background.astype(np.float64)
+
+    def _plane_window(self, prepared: PreparedSample) -> tuple[int, ...]:
+        axis = prepared.geometry.slice_axis
+        if self._recipe.is_stacked:
+            return self._common_shape
+        return tuple(n for a, n in enumerate(self._window(prepared)) if a != axis)
 
     def _start(
         self,
@@ -226,11 +310,6 @@ class BatchMaker:
     ) -> tuple[int, ...]:
         recipe = self._recipe
         shape = prepared.geometry.shape
-        if recipe.is_slicewise and item.start is not None:
-            axis = prepared.geometry.slice_axis
-            drawn = list(draw_start(rng, shape, window))
-            drawn[axis] = item.start[axis]
-            return tuple(drawn)
         if item.start is not None:
             return item.start
         focus = None

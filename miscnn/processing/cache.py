@@ -18,7 +18,7 @@ import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import blosc2
 import numpy as np
@@ -72,13 +72,16 @@ class SampleCache:
     Parameters
     ----------
     folder : path
-    chunk_shape : sequence of int, optional
-        Spatial shape of the chunks; about the shape of what is read at once.
+    chunks : sequence of int or "slices", optional
+        Spatial shape of the chunks: about the shape of what is read at once; or each slice by
+        itself.
     """
 
-    def __init__(self, folder: str | Path, chunk_shape: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, chunks: Sequence[int] | Literal["slices"] | None = None
+    ) -> None:
         self.folder = Path(folder)
-        self.chunk_shape = None if chunk_shape is None else tuple(chunk_shape)
+        self.chunks = chunks
 
     def path(self, index: str, key: str) -> Path:
         """Return the folder of one sample."""
@@ -117,8 +120,9 @@ class SampleCache:
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder))
         try:
             ndim = prepared.geometry.ndim
-            self._write(temporary / "image.b2nd", prepared.image, ndim)
-            self._write(temporary / "labels.b2nd", prepared.labels, ndim)
+            chunks = self._chunk_shape(prepared.geometry)
+            _write(temporary / "image.b2nd", prepared.image, chunks)
+            _write(temporary / "labels.b2nd", prepared.labels, chunks)
             # blosc2 stores no empty arrays: without foreground there is one row that no
             # class points to.
             positions = prepared.positions if len(prepared.positions) else [[0] * ndim]
@@ -157,23 +161,14 @@ class SampleCache:
             raise OSError(f"what was just written to {target} cannot be read; is the disk full?")
         return stored
 
-    def _write(self, path: Path, array: NDArray[Any], n_axes: int) -> None:
-        chunks = None
-        if self.chunk_shape is not None:
-            spatial = zip(self.chunk_shape, array.shape[:n_axes], strict=True)
-            chunks = (*(max(1, min(c, n)) for c, n in spatial), *array.shape[n_axes:])
-        blosc2.asarray(
-            np.ascontiguousarray(array),
-            urlpath=str(path),
-            mode="w",
-            chunks=chunks,
-            cparams=blosc2.CParams(
-                codec=blosc2.Codec.ZSTD,
-                clevel=1,
-                nthreads=1,
-                filters=[blosc2.Filter.SHUFFLE],
-            ),
-        )
+    def _chunk_shape(self, geometry: Geometry) -> tuple[int, ...] | None:
+        if self.chunks is None:
+            return None
+        if self.chunks == "slices":
+            across = geometry.slice_axis
+            return tuple(1 if axis == across else n for axis, n in enumerate(geometry.shape))
+        sizes = zip(self.chunks, geometry.shape, strict=True)
+        return tuple(max(1, min(int(c), n)) for c, n in sizes)
 
     def measures(self, index: str, key: str, tail_key: str) -> list[dict[str, Any]] | None:
         """Return what was measured on a sample for the pointwise end of the chain."""
@@ -189,6 +184,23 @@ class SampleCache:
     ) -> None:
         """Keep what was measured on a sample."""
         write_json(self.path(index, key) / f"measures-{tail_key}.json", measures)
+
+
+def _write(path: Path, array: NDArray[Any], chunks: tuple[int, ...] | None) -> None:
+    if chunks is not None:
+        chunks = (*chunks, *array.shape[len(chunks) :])
+    blosc2.asarray(
+        np.ascontiguousarray(array),
+        urlpath=str(path),
+        mode="w",
+        chunks=chunks,
+        cparams=blosc2.CParams(
+            codec=blosc2.Codec.ZSTD,
+            clevel=1,
+            nthreads=1,
+            filters=[blosc2.Filter.SHUFFLE],
+        ),
+    )
 
 
 def _checksum(path: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -108,8 +108,13 @@ class PreparedSamples:
         return fingerprint(source, [recipe_fingerprint(s) for s in head], self._recipe.slice_axis)
 
     def _disk(self) -> SampleCache:
-        chunk = self._recipe.patch_shape if self._recipe.analysis.startswith("patchwise") else None
-        return SampleCache(Path(self._recipe.data.batch_path) / "prepared", chunk)
+        recipe = self._recipe
+        chunk: Sequence[int] | Literal["slices"] | None = None
+        if recipe.analysis.startswith("patchwise"):
+            chunk = recipe.patch_shape
+        elif recipe.is_slicewise or recipe.is_stacked:
+            chunk = "slices"
+        return SampleCache(Path(recipe.data.batch_path) / "prepared", chunk)
 
     def measures(self, index: str) -> list[dict[str, Any]]:
         """Return what the pointwise end of the chain needs to know of the whole image."""

@@ -26,11 +26,14 @@ from miscnn.processing.subfunctions.base import Subfunction
 
 _log = logging.getLogger("miscnn.processing.preprocessor")
 
-Analysis = Literal["patchwise-crop", "patchwise-grid", "fullimage", "slicewise"]
+Analysis = Literal["patchwise-crop", "patchwise-grid", "fullimage", "slicewise", "slice-stack"]
 Cache = Literal["disk", "memory"]
 
 # Tells the stream of fitting from those of batches.
 _FIT_STREAM = 0x0F17
+
+_EVERYTHING = slice(None)
+_SLICES_PER_STACK = 16  # the robust-CT-segmentation paper's
 
 
 class Preprocessor:
@@ -53,12 +56,15 @@ class Preprocessor:
     prepare_batches : bool
         Make the batches of one epoch beforehand, store them on disk, and go through them in
         another order every epoch. Augmentation and positions are then drawn once only.
-    analysis : {"patchwise-crop", "patchwise-grid", "fullimage", "slicewise"}
+    analysis : {"patchwise-crop", "patchwise-grid", "fullimage", "slicewise", "slice-stack"}
         What the network sees: patches at random positions; all patches of a grid; whole
-        images; single slices of volumes across their slice axis (a 2D network).
+        images; single slices of volumes across their slice axis (a 2D network); or stacks of
+        ``slices_per_volume`` slices from all over the volume (a 3D network, whose last axis
+        is across the slices whatever the file's order is).
     patch_shape : sequence of int, optional
         Shape of a patch in voxels *after* the subfunctions. Required for both patch-wise
-        modes; for "slicewise" the shape within the slice, whole slices without it.
+        modes; for "slicewise" the shape within the slice, whole slices without it. Stacks have
+        whole slices: make them smaller with ``Resize((128, 128))``.
     use_multiprocessing : bool
         Name of MIScnn 1.x, without effect: loading uses threads, which need no guard of the
         main module.
@@ -77,7 +83,15 @@ class Preprocessor:
         Share of the random patches that are laid over a random voxel of a random foreground
         class of their subject, 0 … 1.
     slice_axis : int, optional
-        Array axis across the slices, for "slicewise". Default: that of each scan's geometry.
+        Array axis across the slices. Default: that of each scan's geometry.
+    slices_per_volume : int, optional
+        With "slice-stack" (default 16) or "slicewise" (default: every slice once): train on so
+        many random foreground slices of each volume in an epoch, in ascending order, drawn
+        anew every epoch; volumes with fewer repeat some. Prediction covers every slice.
+        (The robust-CT-segmentation paper, Sci Rep 2020, s41598-020-67544-y: 16 slices.)
+    background_slices : float
+        Share of these slices that is drawn from those without foreground, 0 … 1. The paper
+        takes none; a network that is to find an organ in a whole scan should see some.
     workers : int
         Number of threads that prepare samples.
 
@@ -106,6 +120,8 @@ class Preprocessor:
         patchwise_skip_class: int = 0,
         foreground_oversampling: float = 1 / 3,
         slice_axis: int | None = None,
+        slices_per_volume: int | None = None,
+        background_slices: float = 0.0,
         workers: int = 2,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("workers", workers)):
@@ -122,10 +138,15 @@ class Preprocessor:
                 f'analysis="{analysis}" needs patch_shape, such as (96, 96, 96); '
                 'for images that fit into memory as a whole use analysis="fullimage"'
             )
-        if not 0.0 <= foreground_oversampling <= 1.0:
-            raise ConfigurationError(
-                f"foreground_oversampling is a share, 0 … 1; got {foreground_oversampling}"
-            )
+        for name, share in (
+            ("foreground_oversampling", foreground_oversampling),
+            ("background_slices", background_slices),
+        ):
+            if not 0.0 <= share <= 1.0:
+                raise ConfigurationError(f"{name} is a share, 0 … 1; got {share}")
+        if analysis == "slice-stack" and slices_per_volume is None:
+            slices_per_volume = _SLICES_PER_STACK
+        _check_slices(analysis, slices_per_volume, patch_shape)
         self.data_io = data_io
         self.batch_size = batch_size
         self.subfunctions = [copy.deepcopy(s) for s in subfunctions]
@@ -146,6 +167,8 @@ class Preprocessor:
         self.patchwise_skip_class = patchwise_skip_class
         self.foreground_oversampling = foreground_oversampling
         self.slice_axis = slice_axis
+        self.slices_per_volume = slices_per_volume
+        self.background_slices = background_slices
         self.workers = workers
         self._samples = PreparedSamples(self)
         self._fitted = not any(s.needs_fit for s in self.subfunctions)
@@ -156,6 +179,10 @@ class Preprocessor:
 
     def _check_patch_shape(self) -> None:
         axes = self.network_axes
+        if self.is_stacked and not self.three_dim:
+            raise ConfigurationError(
+                'analysis="slice-stack" is for volumes, but the data are 2D images; use "fullimage"'
+            )
         if self.patch_shape is not None and (
             len(self.patch_shape) != axes or min(self.patch_shape) < 1
         ):
@@ -183,6 +210,8 @@ class Preprocessor:
             "patchwise_skip_class": self.patchwise_skip_class,
             "foreground_oversampling": self.foreground_oversampling,
             "slice_axis": self.slice_axis,
+            "slices_per_volume": self.slices_per_volume,
+            "background_slices": self.background_slices,
             "workers": self.workers,
             "fitted": self._fitted,
         }
@@ -222,8 +251,18 @@ class Preprocessor:
 
     @property
     def is_slicewise(self) -> bool:
-        """Whether the network sees slices of volumes."""
+        """Whether the network sees single slices of volumes."""
         return self.analysis == "slicewise" and self.three_dim
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether the network sees stacks of slices."""
+        return self.analysis == "slice-stack"
+
+    @property
+    def samples_slices(self) -> bool:
+        """Whether training sees random slices of each volume."""
+        return (self.is_slicewise or self.is_stacked) and self.slices_per_volume is not None
 
     @property
     def three_dim(self) -> bool:
@@ -283,6 +322,7 @@ class Preprocessor:
         Called before a training, so that they do not fail at the prediction after it.
         """
         self._check_patch_shape()
+        _ = self.augmentation_position  # raises where the order of the chain is wrong
         axes = 3 if self.three_dim else 2
         shape = (64,) * axes  # any image will do
         slice_axis = axes - 1
@@ -365,14 +405,44 @@ class Preprocessor:
         return self._samples.prepared(index), self._samples.measures(index)
 
     def transform_patch(
-        self, image: NDArray[Any], measures: Sequence[Mapping[str, Any]]
+        self,
+        image: NDArray[Any],
+        measures: Sequence[Mapping[str, Any]],
+        part: slice = _EVERYTHING,
     ) -> NDArray[np.float32]:
-        """Run the pointwise end of the chain on a part of an image."""
+        """Run the pointwise end of the chain, or a part of it, on a part of an image."""
         _, tail = split_chain(self.subfunctions)
         result = np.asarray(image, dtype=np.float32)
-        for subfunction, measure in zip(tail, measures, strict=True):
+        for subfunction, measure in list(zip(tail, measures, strict=True))[part]:
             result = subfunction.transform(result, measure)
         return np.asarray(result, dtype=np.float32)
+
+    @property
+    def augmentation_position(self) -> int:
+        """How many subfunctions of the pointwise end run before the augmentation.
+
+        All of them, unless the augmentation works on Hounsfield units: then those before the
+        first one that leaves them.
+
+        Raises
+        ------
+        ConfigurationError
+            If the image has left Hounsfield units before the pointwise end of the chain.
+        """
+        head, tail = split_chain(self.subfunctions)
+        if self.data_augmentation is None or not self.data_augmentation.hounsfield:
+            return len(tail)
+        leaving = [s for s in head if not s.keeps_hounsfield]
+        if leaving:
+            chain = ", ".join(type(s).__name__ for s in self.subfunctions)
+            name, last = type(leaving[0]).__name__, type(head[-1]).__name__
+            raise ConfigurationError(
+                f"{type(self.data_augmentation).__name__} works on Hounsfield units, but in the "
+                f"chain {chain} the image leaves them with {name}, before {last} has run on the "
+                f"whole volume. Put {name} after {last}: first resample, crop and pad, then "
+                "window, then normalise"
+            )
+        return next((i for i, s in enumerate(tail) if not s.keeps_hounsfield), len(tail))
 
     # ------------------------------------------------------------------ prediction
 
@@ -426,6 +496,24 @@ class Preprocessor:
         chain = " -> ".join(type(s).__name__ for s in self.subfunctions) or "no subfunctions"
         patch = f" {self.patch_shape}" if self.patch_shape else ""
         return f"Preprocessor({chain}, {self.analysis}{patch}, batch size {self.batch_size})"
+
+
+def _check_slices(
+    analysis: str, slices_per_volume: int | None, patch_shape: Sequence[int] | None
+) -> None:
+    if analysis == "slice-stack" and patch_shape is not None:
+        raise ConfigurationError(
+            f'analysis="slice-stack" takes whole slices, got patch_shape={tuple(patch_shape)}; '
+            "leave it out and make the slices smaller with Resize((128, 128))"
+        )
+    if slices_per_volume is None:
+        return
+    if analysis not in ("slicewise", "slice-stack"):
+        raise ConfigurationError(
+            f'slices_per_volume is for analysis="slicewise" or "slice-stack", not "{analysis}"'
+        )
+    if slices_per_volume < 1:
+        raise ConfigurationError(f"slices_per_volume must be at least 1, got {slices_per_volume}")
 
 
 def _as_augmentation(

@@ -68,7 +68,8 @@ def test_an_identity_network_returns_its_input(grid: WindowGrid, weight: str, se
     for number, start in enumerate(grid):
         assert grid.start(number) == start
         merger.add(start, cut(image, start, grid.window))
-    np.testing.assert_allclose(merger.result(), image, rtol=1e-6, atol=1e-6)
+    # Over a hundred windows may lie over one voxel, each with a rounding error of its own.
+    np.testing.assert_allclose(merger.result(), image, rtol=1e-5, atol=1e-5)
 
 
 def test_merging_is_the_weighted_mean_of_all_windows() -> None:

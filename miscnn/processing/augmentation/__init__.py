@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from miscnn.processing.augmentation.base import Augmentation
+from miscnn.processing.augmentation.base import Augmentation, PatchGrid
 from miscnn.processing.augmentation.compose import Compose
 from miscnn.processing.augmentation.general import Data_Augmentation, GeneralAugmentation
 
-__all__ = ["Augmentation", "Compose", "Data_Augmentation", "GeneralAugmentation"]
+__all__ = ["Augmentation", "Compose", "Data_Augmentation", "GeneralAugmentation", "PatchGrid"]

@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._configurable import Configurable
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """What the axes of a patch mean.
+
+    Attributes
+    ----------
+    spacing : tuple of float
+        Voxel size in mm, per axis of the patch.
+    slice_axis : int or None
+        Axis of the patch across the slices; None in 2D.
+    regular : bool
+        Whether neighbours along the slice axis are neighbours in the scan. In a stack of slices
+        drawn at random they are not: there is nothing to interpolate between them.
+    """
+
+    spacing: tuple[float, ...]
+    slice_axis: int | None = None
+    regular: bool = True
 
 
 class Augmentation(Configurable, ABC):
@@ -26,7 +47,40 @@ class Augmentation(Configurable, ABC):
     - :meth:`apply` is deterministic, changes nothing in place, uses one spatial map for image
       and labels, and returns arrays of the shape it was asked for. Labels stay integers, no
       voxel loses its label.
+
+    Attributes
+    ----------
+    hounsfield : bool
+        Whether the augmentation works on Hounsfield units. If so it is run before windows and
+        normalisation, otherwise on the image as the network sees it.
     """
+
+    hounsfield: bool = False
+
+    def batch_probability(self, dimensions: int) -> float:
+        """Return how often a batch of 2D or 3D patches is augmented at all."""
+        return 1.0
+
+    def sample_slices(
+        self, rng: np.random.Generator, available: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Draw where the slices of a volume lie that random slices are then chosen from.
+
+        Called only where slices are sampled (``slices_per_volume`` of the preprocessor).
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        available : ndarray
+            Ascending positions of the slices that may be chosen, in slices.
+
+        Returns
+        -------
+        ndarray
+            Ascending positions, not empty. A position between two slices stands for their
+            linear interpolation.
+        """
+        return available
 
     def margin(
         self, patch_shape: Sequence[int], parameters: Mapping[str, Any] | None = None
@@ -49,7 +103,11 @@ class Augmentation(Configurable, ABC):
 
     @abstractmethod
     def sample_parameters(
-        self, rng: np.random.Generator, patch_shape: Sequence[int], channels: int
+        self,
+        rng: np.random.Generator,
+        patch_shape: Sequence[int],
+        channels: int,
+        grid: PatchGrid | None = None,
     ) -> dict[str, Any]:
         """Draw what happens to one patch.
 
@@ -60,6 +118,8 @@ class Augmentation(Configurable, ABC):
             Spatial shape of the patch, without margin.
         channels : int
             Number of image channels.
+        grid : PatchGrid, optional
+            What the axes mean. Without, voxels are taken for cubes of 1 mm.
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from miscnn.exceptions import ConfigurationError
 from miscnn.processing.augmentation._ranges import check_probability
-from miscnn.processing.augmentation.base import Augmentation, center_crop
+from miscnn.processing.augmentation.base import Augmentation, PatchGrid, center_crop
 
 
 class Compose(Augmentation):
@@ -44,6 +44,14 @@ class Compose(Augmentation):
                 raise ConfigurationError(
                     f"augmentations must be a sequence of Augmentation objects; received {part!r}"
                 )
+        kinds = {part.hounsfield for part in self.augmentations}
+        if len(kinds) > 1:
+            raise ConfigurationError(
+                "augmentations must all work on Hounsfield units or all on prepared images: "
+                f"{', '.join(f'{type(p).__name__} ({p.hounsfield})' for p in self.augmentations)} "
+                "(hounsfield) cannot run at the same place of the chain"
+            )
+        self.hounsfield = kinds == {True}
 
     def margin(
         self, patch_shape: Sequence[int], parameters: Mapping[str, Any] | None = None
@@ -57,8 +65,24 @@ class Compose(Augmentation):
             shape = tuple(parameters["input_shape"]) if parameters else tuple(patch_shape)
         return tuple((n - m) // 2 for n, m in zip(shape, patch_shape, strict=True))
 
+    def batch_probability(self, dimensions: int) -> float:
+        """Return that of the part with the largest; the others are drawn for each patch."""
+        return max((part.batch_probability(dimensions) for part in self.augmentations), default=0.0)
+
+    def sample_slices(
+        self, rng: np.random.Generator, available: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Hand the slices from part to part; see :meth:`Augmentation.sample_slices`."""
+        for part in self.augmentations:
+            available = part.sample_slices(rng, available)
+        return available
+
     def sample_parameters(
-        self, rng: np.random.Generator, patch_shape: Sequence[int], channels: int
+        self,
+        rng: np.random.Generator,
+        patch_shape: Sequence[int],
+        channels: int,
+        grid: PatchGrid | None = None,
     ) -> dict[str, Any]:
         """Draw for every augmentation; see :meth:`Augmentation.sample_parameters`.
 
@@ -71,7 +95,7 @@ class Compose(Augmentation):
         shape = tuple(patch_shape)
         steps: list[dict[str, Any]] = []
         for position, part in reversed(list(enumerate(self.augmentations))):
-            drawn = part.sample_parameters(rng, shape, channels)
+            drawn = part.sample_parameters(rng, shape, channels, grid)
             if drawn:
                 step = {"augmentation": position, "parameters": drawn, "patch_shape": list(shape)}
                 steps.insert(0, step)

@@ -14,7 +14,7 @@ from miscnn.processing.augmentation import _drawing, _intensity, _spatial
 from miscnn.processing.augmentation._drawing import Choices, drawn_margin
 from miscnn.processing.augmentation._ranges import Range
 from miscnn.processing.augmentation._settings_1x import ARGUMENTS, SETTINGS, general_arguments
-from miscnn.processing.augmentation.base import Augmentation, center_crop
+from miscnn.processing.augmentation.base import Augmentation, PatchGrid, center_crop
 
 DEFAULT_PROBABILITIES: Final = _drawing.DEFAULT_PROBABILITIES
 
@@ -193,7 +193,11 @@ class GeneralAugmentation(Augmentation):
         return drawn_margin(parameters, patch_shape)
 
     def sample_parameters(
-        self, rng: np.random.Generator, patch_shape: Sequence[int], channels: int
+        self,
+        rng: np.random.Generator,
+        patch_shape: Sequence[int],
+        channels: int,
+        grid: PatchGrid | None = None,
     ) -> dict[str, Any]:
         """Draw what happens to one patch; see :meth:`Augmentation.sample_parameters`.
 
@@ -365,11 +369,15 @@ class Data_Augmentation(Augmentation):  # noqa: N801 - the name of MIScnn 1.x
         return self.as_general(len(patch_shape)).margin(patch_shape, parameters)
 
     def sample_parameters(
-        self, rng: np.random.Generator, patch_shape: Sequence[int], channels: int
+        self,
+        rng: np.random.Generator,
+        patch_shape: Sequence[int],
+        channels: int,
+        grid: PatchGrid | None = None,
     ) -> dict[str, Any]:
         """Draw what happens to one patch; see :meth:`GeneralAugmentation.sample_parameters`."""
         general = self.as_general(len(patch_shape))
-        return general.sample_parameters(rng, patch_shape, channels)
+        return general.sample_parameters(rng, patch_shape, channels, grid)
 
     def apply(
         self,

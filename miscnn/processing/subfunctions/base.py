@@ -31,9 +31,12 @@ class Subfunction(Configurable, ABC):
       ``restores_probabilities`` to False; the argmax is then taken before it.
     - A subfunction that learns from the training set sets ``needs_fit`` to True, implements
       :meth:`fit`, ``get_state`` and ``set_state``, and raises NotFittedError when used before.
+    - ``keeps_hounsfield`` tells whether an image in Hounsfield units is still one afterwards.
+      Augmentation that works on them is run before the first subfunction of which it is not.
     """
 
     needs_fit: bool = False
+    keeps_hounsfield: bool = True
     restores_probabilities: bool = True
 
     @abstractmethod
@@ -72,6 +75,9 @@ class PointwiseSubfunction(Subfunction):
     It is split in two, so that what is measured on the whole image can be applied to a part
     of it: :meth:`measure` returns the numbers, :meth:`transform` uses them.
     """
+
+    # Windows and normalisation; even clipping takes values away that a shift could bring back.
+    keeps_hounsfield = False
 
     @property
     def measures_image(self) -> bool:

@@ -15,8 +15,9 @@ class Resize(Regridding):
     Parameters
     ----------
     new_shape : sequence of int or None, or int
-        Number of voxels per array axis; None leaves an axis as it is: ``(128, 128, None)``
-        makes the slices of a CT smaller and keeps their number.
+        Number of voxels per array axis; None leaves an axis as it is. Two numbers for a volume
+        are those within its slices, wherever the file's slice axis is: ``(128, 128)`` makes
+        the slices of a CT smaller and keeps their number.
     order_img, order_seg, antialias, clip, anisotropy_threshold, order_coarse
         As of :class:`~miscnn.processing.subfunctions.Resampling`, whose notes hold here too.
 
@@ -27,6 +28,8 @@ class Resize(Regridding):
     >>> sample = Sample("case", np.zeros((64, 64, 10, 1), np.float32))
     >>> Resize((16, 32, None)).preprocessing(sample).geometry.spacing
     (4.0, 2.0, 1.0)
+    >>> Resize((16, 32)).preprocessing(sample).geometry.shape
+    (16, 32, 10)
     """
 
     def __init__(
@@ -46,7 +49,11 @@ class Resize(Regridding):
     def target_shape(self, sample: Sample) -> tuple[int, ...]:
         """Return the number of voxels per axis after resizing."""
         shape = sample.geometry.shape
-        wanted = expand("new_shape", self.new_shape, len(shape), sample.index)
+        given = self.new_shape
+        if len(shape) == 3 and isinstance(given, Sequence) and len(given) == 2:
+            given = list(given)
+            given.insert(sample.geometry.slice_axis, None)
+        wanted = expand("new_shape", given, len(shape), sample.index)
         return tuple(
             size if new is None else int(new) for size, new in zip(shape, wanted, strict=True)
         )

@@ -76,6 +76,7 @@ class TransformHU(Subfunction):
         self.intercept = intercept
         self.clipScan_value = clipScan_value
         self.minmaxBound = minmaxBound
+        self.keeps_hounsfield = not normalize
 
     def preprocessing(self, sample: Sample, training: bool = True) -> Sample:
         """Return the sample in HU."""

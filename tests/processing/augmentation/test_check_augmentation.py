@@ -41,7 +41,7 @@ def test_default_augmentations_keep_their_contract():
 class _Still(Augmentation):
     """Keeps the contract by doing nothing; what is wrong is added by subclasses."""
 
-    def sample_parameters(self, rng, patch_shape, channels):
+    def sample_parameters(self, rng, patch_shape, channels, grid=None):
         return {"value": float(rng.random())}
 
     def apply(self, image, segmentation, parameters, patch_shape):
@@ -54,7 +54,7 @@ def test_doing_nothing_keeps_the_contract():
 
 
 class _DrawsGlobally(_Still):
-    def sample_parameters(self, rng, patch_shape, channels):
+    def sample_parameters(self, rng, patch_shape, channels, grid=None):
         return {"value": np.random.random()}  # noqa: NPY002
 
 
@@ -134,17 +134,17 @@ class _ForgetsConfig(_Still):
     def get_config(self):
         return {}
 
-    def sample_parameters(self, rng, patch_shape, channels):
+    def sample_parameters(self, rng, patch_shape, channels, grid=None):
         return {"value": float(rng.random()) * self.strength}
 
 
 class _KeepsGenerator(_Still):
-    def sample_parameters(self, rng, patch_shape, channels):
+    def sample_parameters(self, rng, patch_shape, channels, grid=None):
         return {"generator": rng}
 
 
 class _IgnoresEmpty(_Still):
-    def sample_parameters(self, rng, patch_shape, channels):
+    def sample_parameters(self, rng, patch_shape, channels, grid=None):
         return {}
 
     def apply(self, image, segmentation, parameters, patch_shape):
