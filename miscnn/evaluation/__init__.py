@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from miscnn.evaluation._bootstrap import bootstrap_interval
 from miscnn.evaluation._results import CrossValidationResult, FoldResult
+from miscnn.evaluation.comparison import Comparison, compare
 from miscnn.evaluation.cross_validation import cross_validation, run_fold, split_folds
 from miscnn.evaluation.detailed_validation import detailed_validation, score_sample
 from miscnn.evaluation.leave_one_out import leave_one_out
-from miscnn.evaluation.scores import score_subject
+from miscnn.evaluation.scores import score_subject, squared_dice
 from miscnn.evaluation.split_validation import split_validation
 from miscnn.evaluation.splits import SliceSortedKFold
 from miscnn.evaluation.summary import ScoreRow, ScoreTable, Summary
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from miscnn.evaluation.visualizer import overlay_gif, overlay_png
 
 __all__ = [
+    "Comparison",
     "CrossValidationResult",
     "FoldResult",
     "ScoreRow",
@@ -34,6 +36,7 @@ __all__ = [
     "Summary",
     "bootstrap_interval",
     "box_plot",
+    "compare",
     "cross_validation",
     "detailed_validation",
     "leave_one_out",
@@ -44,6 +47,7 @@ __all__ = [
     "score_subject",
     "split_folds",
     "split_validation",
+    "squared_dice",
 ]
 
 # Those that need matplotlib and imageio, which take longer to import than all the rest.

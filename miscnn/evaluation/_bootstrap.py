@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 
@@ -58,9 +58,36 @@ def bootstrap_interval(
     tolerance = 1e-12 * max(1.0, float(np.abs(array).max()))
     if np.ptp(array) <= tolerance:
         return float(mean), float(mean)
-    below = np.mean(means < mean - tolerance) + 0.5 * np.mean(np.abs(means - mean) <= tolerance)
-    bias = special.ndtri(np.clip(below, 1 / n_resamples, 1 - 1 / n_resamples))
     without_one = (totals.sum() - totals) / (counts.sum() - counts)
+    return accelerated_interval(float(mean), means, without_one, confidence, tolerance)
+
+
+def accelerated_interval(
+    value: float,
+    resampled: NDArray[np.float64],
+    without_one: NDArray[np.float64],
+    confidence: float = 0.95,
+    tolerance: float = 0.0,
+) -> tuple[float, float]:
+    """Return the interval of :func:`bootstrap_interval` for any statistic.
+
+    Parameters
+    ----------
+    value : float
+        The statistic of the values as they are.
+    resampled : ndarray
+        The statistic of each bootstrap sample, shape (n_resamples,).
+    without_one : ndarray
+        The statistic without each of the m subjects, shape (m,).
+    confidence : float
+        Between 0 and 1.
+    tolerance : float
+        Within which two values of the statistic are the same.
+    """
+    m, n_resamples = without_one.size, resampled.size
+    same = np.mean(np.abs(resampled - value) <= tolerance)
+    below = np.mean(resampled < value - tolerance) + 0.5 * same
+    bias = special.ndtri(np.clip(below, 1 / n_resamples, 1 - 1 / n_resamples))
     pull = without_one.mean() - without_one
     spread = float(np.sum(pull**2))
     acceleration = float(np.sum(pull**3)) / (6.0 * spread**1.5) if spread > 0 else 0.0
@@ -70,5 +97,5 @@ def bootstrap_interval(
     for z in (bias - reach, bias + reach):
         slope = 1.0 - acceleration * z
         levels.append(special.ndtr(bias + z / slope) if slope > 0 else float(z > 0))
-    low, high = np.quantile(means, levels)
+    low, high = np.quantile(resampled, levels)
     return float(low), float(high)

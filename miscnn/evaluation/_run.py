@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
+import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from miscnn._configurable import Configurable, json_values, serialize
 from miscnn.evaluation._results import FoldResult, write_run
 from miscnn.evaluation.detailed_validation import (
     ClassNames,
@@ -21,7 +24,7 @@ from miscnn.evaluation.detailed_validation import (
     detailed_validation,
     load_predicted,
 )
-from miscnn.evaluation.splits import Fold, hold_out
+from miscnn.evaluation.splits import Fold, fold_path, hold_out
 from miscnn.evaluation.summary import ScoreTable
 from miscnn.exceptions import ConfigurationError
 
@@ -30,6 +33,13 @@ _log = logging.getLogger("miscnn.evaluation")
 Callbacks = Sequence[Any] | Callable[[], Sequence[Any]]
 _CHOICES = ("worst", "median", "best")
 _MOST_CLASSES_IN_A_TITLE = 3
+# Of a network, and of a stack of networks.
+_RECIPE_PARTS = (
+    *("architecture", "loss", "learning_rate", "seed", "window_weight"),
+    *("combiner", "label_sets", "top", "folds", "voxels"),
+)
+# What a preprocessor's configuration says beyond what decides the result of a fold.
+_NO_INFLUENCE = ("fitted", "workers", "cache")
 
 
 @dataclass(frozen=True)
@@ -111,10 +121,8 @@ def run(
     ``run.json`` is written last: it marks the fold as finished.
     """
     (path / "run.json").unlink(missing_ok=True)
-    inner = Fold(list(fold.training), [])
-    if settings.inner_validation:
-        rng = np.random.default_rng([settings.seed, number])
-        inner = hold_out(fold.training, settings.inner_validation, rng)
+    inner = _inner_split(number, fold, settings)
+    details = _details(model, settings)
     _log.info(
         "fold %d: %d training, %d inner validation, %d validation subjects",
         number, len(inner.training), len(inner.validation), len(fold.validation),
@@ -151,15 +159,133 @@ def run(
     write_run(
         result,
         {
-            "seed": settings.seed,
-            "epochs": settings.epochs,
-            "iterations": settings.iterations,
+            **details,
             "weights": "best epoch" if inner.validation else "last epoch",
             "training_seconds": round(trained - started, 3),
             "evaluation_seconds": round(time.perf_counter() - trained, 3),
         },
     )
     return result
+
+
+def finished_folds(
+    folds: Sequence[Fold], path: Path, model: EvaluatedModel, settings: Settings
+) -> set[int]:
+    """Return which folds are finished, and were run as they would be run now.
+
+    Raises
+    ------
+    ConfigurationError
+        If a finished fold was run in another way; it names every difference.
+    """
+    finished, complaints = set(), []
+    for number, fold in enumerate(folds):
+        folder = fold_path(path, number)
+        if not (folder / "run.json").is_file():
+            continue
+        before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        inner = _inner_split(number, fold, settings)
+        differences = [
+            *_different_subjects("training", before["training"], inner.training),
+            *_different_subjects("inner validation", before["inner_validation"], inner.validation),
+            *_different_subjects("validation", before["validation"], fold.validation),
+        ]
+        for name, value in _details(model, settings).items():
+            if name in before:  # older versions wrote less
+                differences += _differences(name, before[name], value)
+        if settings.run_detailed_evaluation and not before["scored"]:
+            differences.append("its subjects were not scored")
+        if settings.save_models and not (folder / "model.keras").is_file():
+            differences.append("its weights were not kept")
+        if differences:
+            complaints.append(f"fold {number}: {'; '.join(differences)}")
+        finished.add(number)
+    if complaints:
+        raise ConfigurationError(
+            f"{len(complaints)} finished fold(s) in {path} were not run as they would be now. "
+            f"{'. '.join(complaints)}. Go on with the settings of then, choose another "
+            "evaluation_path, or run all folds anew with resume=False"
+        )
+    return finished
+
+
+def _inner_split(number: int, fold: Fold, settings: Settings) -> Fold:
+    if not settings.inner_validation:
+        return Fold(list(fold.training), [])
+    rng = np.random.default_rng([settings.seed, number])
+    return hold_out(fold.training, settings.inner_validation, rng)
+
+
+def _details(model: EvaluatedModel, settings: Settings) -> dict[str, Any]:
+    """Return what besides the subjects decides the result of a fold, as JSON values."""
+    names = class_names_by_label(settings.class_names, model.preprocessor.data_io.interface.classes)
+    return {
+        "seed": settings.seed,
+        "epochs": settings.epochs,
+        "iterations": settings.iterations,
+        "class_names": list(names.values()),
+        "recipe": _recipe(model),
+    }
+
+
+def _recipe(model: Any) -> dict[str, Any]:
+    """Describe a model before any training, as far as it offers its parts; else empty."""
+    parts = {name: getattr(model, name) for name in _RECIPE_PARTS if hasattr(model, name)}
+    if hasattr(model, "_optimizer_config"):
+        parts["optimizer"] = model._optimizer_config
+    if hasattr(model, "members"):
+        parts["members"] = [_recipe(member) for member in model.members]
+    preprocessor: Any = getattr(model, "preprocessor", None)
+    if hasattr(preprocessor, "get_config"):
+        config = preprocessor.get_config()
+        parts["preprocessor"] = {k: v for k, v in config.items() if k not in _NO_INFLUENCE}
+    recipe: dict[str, Any] = _description(parts)
+    return recipe
+
+
+def _description(part: Any) -> Any:
+    """Describe by JSON values, without what was learned from data."""
+    if isinstance(part, Configurable):
+        part = serialize(part)
+    if isinstance(part, Mapping):
+        learned = {"state"} if {"class", "config"} <= set(part) else set()
+        return {str(k): _description(v) for k, v in part.items() if k not in learned}
+    if isinstance(part, (list, tuple)):
+        return [_description(item) for item in part]
+    if hasattr(part, "get_config"):  # a part of Keras
+        return {
+            "class": type(part).__name__,
+            "config": _description(json_values(part.get_config())),
+        }
+    if hasattr(part, "tolist"):  # NumPy
+        return _description(part.tolist())
+    if isinstance(part, float) and not math.isfinite(part):
+        return str(part)
+    if part is None or isinstance(part, (bool, int, float, str)):
+        return part
+    return str(getattr(part, "__qualname__", type(part).__qualname__))
+
+
+def _different_subjects(what: str, before: Sequence[str], now: Sequence[str]) -> list[str]:
+    if list(before) == list(now):
+        return []
+    gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
+    if not gone and not new:
+        return [f"the subjects for {what} were in another order"]
+    only = [("then", gone), ("now", new)]
+    told = ", ".join(f"only {when}: {' '.join(who[:5])}" for when, who in only if who)
+    return [f"other subjects for {what} ({told})"]
+
+
+def _differences(name: str, before: Any, now: Any) -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*before, *now])
+        pairs = [(f"{name}.{key}", before.get(key), now.get(key)) for key in keys]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = [(f"{name}[{k}]", a, b) for k, (a, b) in enumerate(zip(before, now, strict=True))]
+    else:
+        return [] if before == now else [f"{name} was {before!r}, is {now!r}"]
+    return [difference for pair in pairs for difference in _differences(*pair)]
 
 
 def _train(inner: Fold, model: EvaluatedModel, settings: Settings) -> Any:

@@ -10,14 +10,16 @@ plots ``boxplot.<metric>.png``, and for each fold a folder ``fold_<k>`` with
 - ``predictions/``: label maps on the grids of the inputs;
 - ``scores.tsv`` (tidy), ``detailed_validation.tsv`` (one line per subject), ``summary.tsv``;
 - ``overlay.<worst|median>.<index>.png`` and ``.gif``;
-- ``run.json``: who was trained on, seed, epochs, seconds; written last.
+- ``run.json``: who was trained on, seed, epochs, the model's recipe, seconds; written last.
 
 Folds can be run one by one, also on several machines that share the folder: ``split_folds``
 once, then ``run_fold(k, model)`` each, then ``CrossValidationResult.load(evaluation_path)``.
+A run that was interrupted goes on with ``cross_validation(..., resume=True)``.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,7 +27,7 @@ from typing import Any
 
 from miscnn._files import write_json
 from miscnn.evaluation._results import CrossValidationResult, FoldResult
-from miscnn.evaluation._run import Callbacks, Settings, run
+from miscnn.evaluation._run import Callbacks, Settings, finished_folds, run
 from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
 from miscnn.evaluation.splits import (
     Fold,
@@ -49,6 +51,8 @@ __all__ = [
     "split_folds",
     "write_fold2disk",
 ]
+
+_log = logging.getLogger("miscnn.evaluation")
 
 _Splits = Splitter | Iterable[tuple[Sequence[int], Sequence[int]]]
 
@@ -74,6 +78,7 @@ def cross_validation(
     class_names: ClassNames = None,
     overlays: Sequence[str] = ("worst", "median"),
     verbose: int = 1,
+    resume: bool = False,
 ) -> CrossValidationResult:
     """Train, predict and score fold by fold.
 
@@ -120,6 +125,13 @@ def cross_validation(
         Whose overlays are drawn in each fold, by mean Dice over the classes.
     verbose : int
         0 shows no progress bars.
+    resume : bool
+        Go on with an interrupted run: folds that are finished in ``evaluation_path`` are read,
+        not run again; a fold that was interrupted begins anew. A finished fold must have been
+        run as it would be now: same subjects in the same order, epochs, iterations, seed, class
+        names and recipe (preprocessor without what it has learned, architecture, loss,
+        learning rate, optimizer; as far as the model offers them). Callbacks, the data
+        themselves and the version of the library are not compared.
 
     Returns
     -------
@@ -128,8 +140,9 @@ def cross_validation(
     Raises
     ------
     ConfigurationError
-        Before anything is trained: if the folds, names or shares do not fit the data, or a
-        subject that is to be scored has no segmentation.
+        Before anything is trained: if the folds, names or shares do not fit the data, a subject
+        that is to be scored has no segmentation, or, with ``resume``, a finished fold was run
+        in another way (every difference is named).
     """
     settings = Settings(
         epochs=epochs,
@@ -148,11 +161,17 @@ def cross_validation(
     data_io = model.preprocessor.data_io
     folds, name = _make_folds(sample_list, k_fold, splitter, data_io, y, groups, seed)
     settings.check(model, folds)
+    finished = finished_folds(folds, path, model, settings) if resume else set()
     _write_folds(folds, name, path)
     result = CrossValidationResult(path, ())
     for number, fold in enumerate(folds):
-        finished = run(number, fold, fold_path(path, number), model, settings)
-        result = CrossValidationResult(path, (*result.folds, finished))
+        folder = fold_path(path, number)
+        if number in finished:
+            _log.info("fold %d is finished: its results are taken over", number)
+            done = FoldResult.load(folder)
+        else:
+            done = run(number, fold, folder, model, settings)
+        result = CrossValidationResult(path, (*result.folds, done))
         result.write()
     if draw_figures:
         result.draw()

@@ -53,7 +53,9 @@ class EvaluatedModel(Protocol):
 
     ``preprocessor.data_io`` is the data set (:class:`EvaluationData`). ``train`` and
     ``evaluate`` return an object with a dictionary ``history`` and the methods
-    ``to_tsv(path)`` and ``plot(path)``.
+    ``to_tsv(path)`` and ``plot(path)``. Not required, but written down with each fold and
+    compared when a run is resumed: ``architecture``, ``loss``, ``learning_rate``, ``seed``, and
+    the preprocessor's ``get_config()``.
     """
 
     @property
@@ -182,11 +184,13 @@ def score_sample(sample: Sample, class_names: ClassNames = None, fold: int = 0) 
             "scores are computed on the grid of the input, from label maps",
         )
     names = class_names_by_label(class_names, sample.classes)
-    n_slices, thickness = _slices(sample.geometry)
+    geometry = sample.geometry
+    n_slices, thickness = _slices(geometry)
+    axis = geometry.slice_axis if geometry.ndim == 3 else None
     return [
         ScoreRow(fold, sample.index, label, names[label], metric, value, n_slices, thickness)
         for label, metric, value in score_subject(
-            truth, prediction, sample.classes, sample.geometry.spacing
+            truth, prediction, sample.classes, geometry.spacing, axis
         )
     ]
 

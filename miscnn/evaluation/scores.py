@@ -8,6 +8,7 @@ score               definition               both empty   truth empty  predictio
                                                                        empty
 ==================  =======================  ===========  ===========  ===========  ========
 dice                2 TP / (2 TP + FP + FN)  nan          0            0            1
+dice_roi            see below                nan          nan, 0       0            1
 jaccard             TP / (TP + FP + FN)      nan          0            0            1
 sensitivity         TP / (TP + FN)           nan          nan          0            1
 precision           TP / (TP + FP)           nan          0            nan          1
@@ -22,6 +23,13 @@ volume_prediction…
 ``nan`` means *undefined* (0 / 0), ``inf`` means that there is nothing to measure the distance
 to. Neither is ever left out in silence: :mod:`miscnn.evaluation.summary` counts both.
 
+*dice_roi.* The Dice coefficient over those slices of the volume in which the truth has any
+foreground class; all other slices are left out, for every class. It is how the CT paper
+(Sci Rep 2020, s41598-020-67544-y) seems to have scored: it leaves out background slices "since
+these are also not considered in the test phase". What is predicted beyond the ends of an organ is
+no error then, so ``dice_roi`` is never below ``dice``, except that it is undefined where ``dice``
+is 0 because the truth is empty and all that was predicted lies in other slices.
+
 *Surface.* The border voxels of the mask: those with a face neighbour outside it. Outside the
 image is outside the mask, so that an object that touches the border of the image has a closed
 surface there; a single voxel is its own surface. Distances run between voxel centres.
@@ -33,8 +41,11 @@ Reference: Huttenlocher et al., IEEE TPAMI 15:850, 1993 (percentile in place of 
 *assd_mm.* The mean of the same distances over the voxels of both surfaces together.
 Reference: Heimann et al., IEEE TMI 28:1251, 2009.
 
-In 2D the sizes are areas: ``area_truth_mm2`` and ``area_prediction_mm2``. The axes of the grid
-are taken as orthogonal.
+In 2D the sizes are areas: ``area_truth_mm2`` and ``area_prediction_mm2``, and there is no
+``dice_roi``. The axes of the grid are taken as orthogonal.
+
+:func:`squared_dice` is a score of its own for probabilities, and in no table: for masks it is
+``dice``.
 """
 
 from __future__ import annotations
@@ -48,6 +59,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from miscnn.evaluation._arrays import (
+    as_label_map,
+    as_masks,
+    as_probabilities,
+    check_shapes,
+    checked_spacing,
+    cut_to_object,
+    inner_product,
+    joint_box,
+    labels_to_score,
+)
 from miscnn.evaluation._surface import surface_distances
 from miscnn.exceptions import ConfigurationError
 
@@ -78,6 +100,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         metric.name: metric
         for metric in (
             Metric("dice", "Dice", "high"),
+            Metric("dice_roi", "Dice in slices with truth", "high"),
             Metric("jaccard", "Jaccard", "high"),
             Metric("sensitivity", "Sensitivity", "high"),
             Metric("precision", "Precision", "high"),
@@ -147,22 +170,53 @@ def dice(truth: ArrayLike, prediction: ArrayLike) -> float:
     >>> dice([[1, 1, 0]], [[0, 1, 0]])
     0.6666666666666666
     """
-    return _counts(*_masks(truth, prediction)).dice()
+    return _counts(*as_masks(truth, prediction)).dice()
+
+
+def squared_dice(truth: ArrayLike, prediction: ArrayLike) -> float:
+    """Return Dice with squared norms, 2 ⟨p, y⟩ / (‖p‖² + ‖y‖²); NaN if both are empty.
+
+    Equal to :func:`dice` for masks. In float64 whatever the dtype.
+
+    Parameters
+    ----------
+    truth, prediction : array_like
+        Of one shape. Booleans and integers are masks, whose non-zero elements belong to the
+        object; floats are probabilities in [0, 1].
+
+    Raises
+    ------
+    ConfigurationError
+        If the shapes differ, or a float lies outside of [0, 1].
+
+    References
+    ----------
+    Eq. 2 of the robust-CT-segmentation paper (Sci Rep 2020, s41598-020-67544-y).
+
+    Examples
+    --------
+    >>> squared_dice([1, 1, 0], [0.5, 1.0, 0.0])  # 2 · 1.5 / (1.25 + 2)
+    0.9230769230769231
+    """
+    first, second = as_probabilities(truth, "truth"), as_probabilities(prediction, "prediction")
+    check_shapes(first, second)
+    norms = inner_product(first, first) + inner_product(second, second)
+    return 2.0 * inner_product(first, second) / norms if norms else _UNDEFINED
 
 
 def jaccard(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Return the Jaccard index, intersection over union; NaN if both masks are empty."""
-    return _counts(*_masks(truth, prediction)).jaccard()
+    return _counts(*as_masks(truth, prediction)).jaccard()
 
 
 def sensitivity(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Return the share of the truth that was found; NaN if the truth is empty."""
-    return _counts(*_masks(truth, prediction)).sensitivity()
+    return _counts(*as_masks(truth, prediction)).sensitivity()
 
 
 def precision(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Return the share of the prediction that is right; NaN if the prediction is empty."""
-    return _counts(*_masks(truth, prediction)).precision()
+    return _counts(*as_masks(truth, prediction)).precision()
 
 
 def volume_error(truth: ArrayLike, prediction: ArrayLike) -> float:
@@ -171,7 +225,7 @@ def volume_error(truth: ArrayLike, prediction: ArrayLike) -> float:
     −1 if nothing was predicted, infinite if the truth is empty and the prediction is not, NaN
     if both are.
     """
-    return _counts(*_masks(truth, prediction)).volume_error()
+    return _counts(*as_masks(truth, prediction)).volume_error()
 
 
 def volume_ml(mask: ArrayLike, spacing: Sequence[float]) -> float:
@@ -187,7 +241,7 @@ def volume_ml(mask: ArrayLike, spacing: Sequence[float]) -> float:
     array = np.asarray(mask)
     if array.ndim != 3:
         raise ConfigurationError(f"a volume has 3 axes, got a mask of shape {array.shape}")
-    spacing = _checked_spacing(spacing, 3)
+    spacing = checked_spacing(spacing, 3)
     return int(np.count_nonzero(array)) * float(np.prod(spacing)) / 1000.0
 
 
@@ -208,9 +262,9 @@ def hausdorff_distance_95(
     float
         NaN if both masks are empty, infinite if one is.
     """
-    masks = _masks(truth, prediction)
-    spacing = _checked_spacing(spacing, masks[0].ndim)
-    return surface_distances(*_cut_to_object(*masks), spacing).hausdorff(95.0)
+    masks = as_masks(truth, prediction)
+    spacing = checked_spacing(spacing, masks[0].ndim)
+    return surface_distances(*cut_to_object(*masks), spacing).hausdorff(95.0)
 
 
 def average_symmetric_surface_distance(
@@ -220,9 +274,9 @@ def average_symmetric_surface_distance(
 
     Parameters and special values as in :func:`hausdorff_distance_95`.
     """
-    masks = _masks(truth, prediction)
-    spacing = _checked_spacing(spacing, masks[0].ndim)
-    return surface_distances(*_cut_to_object(*masks), spacing).mean()
+    masks = as_masks(truth, prediction)
+    spacing = checked_spacing(spacing, masks[0].ndim)
+    return surface_distances(*cut_to_object(*masks), spacing).mean()
 
 
 def score_subject(
@@ -230,6 +284,7 @@ def score_subject(
     prediction: NDArray[Any],
     classes: int | Sequence[int],
     spacing: Sequence[float],
+    slice_axis: int | None = None,
 ) -> list[ClassScore]:
     """Compute every score of every class of one subject.
 
@@ -242,6 +297,9 @@ def score_subject(
         labels to score.
     spacing : sequence of float
         Voxel size per axis in mm.
+    slice_axis : int, optional
+        Axis across the slices, for ``dice_roi``; without it (the spacing alone does not tell
+        which it is) and in 2D there is no ``dice_roi``.
 
     Returns
     -------
@@ -252,19 +310,29 @@ def score_subject(
     Raises
     ------
     ConfigurationError
-        If shapes or spacing do not fit, or a label map holds negative or fractional values.
+        If shapes, spacing or ``slice_axis`` do not fit, or a label map holds negative or
+        fractional values.
 
     Notes
     -----
     Each class is cut to the box that holds it in both maps before anything is measured.
     """
-    truth, prediction = _label_map(truth, "truth"), _label_map(prediction, "prediction")
-    _check_shapes(truth, prediction)
-    spacing = _checked_spacing(spacing, truth.ndim)
+    truth, prediction = as_label_map(truth, "truth"), as_label_map(prediction, "prediction")
+    check_shapes(truth, prediction)
+    spacing = checked_spacing(spacing, truth.ndim)
+    if slice_axis is not None and not 0 <= slice_axis < truth.ndim:
+        raise ConfigurationError(
+            f"slice_axis must be one of 0 … {truth.ndim - 1}, got {slice_axis}"
+        )
     if truth.ndim == 3 and truth.flags.f_contiguous and not truth.flags.c_contiguous:
         # Files are read in Fortran order; no score depends on the order of the axes.
         truth, prediction, spacing = truth.T, prediction.T, spacing[::-1]
-    labels = _labels(classes)
+        slice_axis = None if slice_axis is None else 2 - slice_axis
+    roi: _Roi | None = None
+    if slice_axis is not None and truth.ndim == 3:
+        others = tuple(axis for axis in range(3) if axis != slice_axis)
+        roi = _Roi(slice_axis, np.any(truth, axis=others))
+    labels = labels_to_score(classes)
     positive = [label for label in labels if label > 0]
     boxes = [
         ndimage.find_objects(array, max_label=max(positive)) if positive else []
@@ -273,17 +341,36 @@ def score_subject(
     rows: list[ClassScore] = []
     for label in labels:
         box = (
-            _joint_box(boxes[0][label - 1], boxes[1][label - 1], truth.ndim)
+            joint_box(boxes[0][label - 1], boxes[1][label - 1], truth.ndim)
             if label > 0
             else (slice(None),) * truth.ndim
         )
-        values = _score_masks(truth[box] == label, prediction[box] == label, spacing)
+        inside = None if roi is None else _Roi(roi.axis, roi.slices[box[roi.axis]])
+        values = _score_masks(truth[box] == label, prediction[box] == label, spacing, inside)
         rows.extend(ClassScore(label, metric, value) for metric, value in values.items())
     return rows
 
 
+class _Roi(NamedTuple):
+    """Which slices hold any foreground of the truth."""
+
+    axis: int
+    slices: NDArray[np.bool_]
+
+    def dice(
+        self, truth: NDArray[np.bool_], prediction: NDArray[np.bool_], counts: _Counts
+    ) -> float:
+        if not self.slices.all():
+            cut = (np.compress(self.slices, mask, self.axis) for mask in (truth, prediction))
+            counts = _counts(*cut)
+        return counts.dice()
+
+
 def _score_masks(
-    truth: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing: Sequence[float]
+    truth: NDArray[np.bool_],
+    prediction: NDArray[np.bool_],
+    spacing: Sequence[float],
+    roi: _Roi | None,
 ) -> dict[str, float]:
     counts = _counts(truth, prediction)
     distances = surface_distances(truth, prediction, spacing)
@@ -292,6 +379,7 @@ def _score_masks(
         size, unit = size / 1000.0, ("volume", "ml")
     return {
         "dice": counts.dice(),
+        **({} if roi is None else {"dice_roi": roi.dice(truth, prediction, counts)}),
         "jaccard": counts.jaccard(),
         "sensitivity": counts.sensitivity(),
         "precision": counts.precision(),
@@ -309,78 +397,3 @@ def _counts(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> _Counts:
         prediction=int(np.count_nonzero(prediction)),
         both=int(np.count_nonzero(truth & prediction)),
     )
-
-
-def _masks(truth: ArrayLike, prediction: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    first, second = np.asarray(truth) != 0, np.asarray(prediction) != 0
-    _check_shapes(first, second)
-    return first, second
-
-
-def _check_shapes(truth: NDArray[Any], prediction: NDArray[Any]) -> None:
-    if truth.shape != prediction.shape:
-        raise ConfigurationError(
-            f"truth and prediction must lie on one grid, got shapes {truth.shape} and "
-            f"{prediction.shape}; take the prediction back onto the grid of the truth first"
-        )
-
-
-def _checked_spacing(spacing: Sequence[float], ndim: int) -> tuple[float, ...]:
-    values = tuple(float(s) for s in spacing)
-    if ndim not in (2, 3):
-        raise ConfigurationError(f"scores in mm need arrays with 2 or 3 axes, got {ndim}")
-    if len(values) != ndim or not all(0 < s < float("inf") for s in values):
-        raise ConfigurationError(
-            f"spacing must be {ndim} positive numbers in mm, one per axis, got {values}"
-        )
-    return values
-
-
-def _label_map(array: NDArray[Any], name: str) -> NDArray[Any]:
-    array = np.asarray(array)
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8)
-    if array.dtype.kind == "f" and bool(np.all(array == np.rint(array))):
-        return array.astype(np.int64)
-    if array.dtype.kind not in "iu":
-        raise ConfigurationError(
-            f"{name} must be a label map of whole numbers, got dtype {array.dtype}; "
-            "take the argmax of probabilities first"
-        )
-    if array.dtype.kind == "i" and array.size and array.min() < 0:
-        raise ConfigurationError(
-            f"{name} holds the negative label {array.min()}; labels start at 0, the background"
-        )
-    return array
-
-
-def _labels(classes: int | Sequence[int]) -> list[int]:
-    if isinstance(classes, (int, np.integer)):
-        if classes < 2:
-            raise ConfigurationError(
-                f"classes counts the background, so there are at least 2, got {classes}"
-            )
-        return list(range(1, int(classes)))
-    labels = [int(label) for label in classes]
-    if len(set(labels)) != len(labels) or any(label < 0 for label in labels):
-        raise ConfigurationError(f"classes must be different labels from 0 on, got {labels}")
-    return labels
-
-
-def _joint_box(
-    first: tuple[slice, ...] | None, second: tuple[slice, ...] | None, ndim: int
-) -> tuple[slice, ...]:
-    if first is None or second is None:
-        return first or second or (slice(0, 0),) * ndim
-    return tuple(
-        slice(min(a.start, b.start), max(a.stop, b.stop))
-        for a, b in zip(first, second, strict=True)
-    )
-
-
-def _cut_to_object(
-    truth: NDArray[np.bool_], prediction: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    found = ndimage.find_objects((truth | prediction).view(np.uint8), max_label=1)[0]
-    box = found if found is not None else (slice(0, 0),) * truth.ndim
-    return truth[box], prediction[box]

@@ -347,7 +347,7 @@ def _summarise(fold: int | None, rows: Sequence[ScoreRow], seed: int) -> Summary
     finite = np.isfinite(values)
     used = values[finite]
     defined = values[~np.isnan(values)]
-    worst = _worst_position(values, rows[0].metric)
+    worst = worst_position(values, rows[0].metric)
     low, high = (
         bootstrap_interval(used, [r.sample for r, ok in zip(rows, finite, strict=True) if ok], seed)
         if used.size
@@ -375,7 +375,8 @@ def _best(metric: str) -> str:
     return METRICS[metric].best if metric in METRICS else "none"
 
 
-def _worst_position(values: NDArray[np.float64], metric: str) -> int | None:
+def worst_position(values: NDArray[np.float64], metric: str) -> int | None:
+    """Return where the worst value stands; None if there is none, or the score judges nothing."""
     best = _best(metric)
     if best == "none" or bool(np.isnan(values).all()):
         return None

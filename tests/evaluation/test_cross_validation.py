@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib
 import json
 import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 from sklearn.model_selection import GroupKFold, KFold
 
 import miscnn.evaluation
+from miscnn._configurable import serialize
 from miscnn.evaluation import (
     CrossValidationResult,
     ScoreTable,
@@ -29,6 +32,7 @@ from miscnn.evaluation.scores import score_subject
 from miscnn.evaluation.splits import read_fold
 from miscnn.evaluation.summary import ScoreRow
 from miscnn.exceptions import ConfigurationError, MissingFileError
+from miscnn.processing.subfunctions import Normalization
 
 PLAIN: dict[str, Any] = {"draw_figures": False, "verbose": 0}
 SPACING = (1.0, 0.5, 3.0)
@@ -42,7 +46,7 @@ def test_every_subject_is_scored_once_against_its_truth(
     assert sorted(result.scores.samples) == samples
     truths = model.preprocessor.data_io.interface.truths
     for index in samples:
-        expected = score_subject(truths[index], predicted(truths[index], index), 3, SPACING)
+        expected = score_subject(truths[index], predicted(truths[index], index), 3, SPACING, 2)
         rows = result.scores.select(sample=index)
         np.testing.assert_array_equal([r.value for r in rows], [e.value for e in expected])
         assert [(r.label, r.metric) for r in rows] == [(e.label, e.metric) for e in expected]
@@ -223,6 +227,175 @@ def test_finished_folds_are_on_disk_while_others_run(
         )
     assert ScoreTable.from_tsv(tmp_path / "scores.tsv").folds == [0, 1]
     assert len(CrossValidationResult.load(tmp_path)) == 2
+
+
+def interrupted(model: Any, samples: list[str], path: Path, **options: Any) -> None:
+    """Run cross-validation until the third fold begins."""
+    model.calls.clear()
+
+    def fails_in_the_third() -> list[Any]:
+        if sum(name == "reset" for name, _ in model.calls) == 3:
+            raise KeyboardInterrupt
+        return []
+
+    with pytest.raises(KeyboardInterrupt):
+        cross_validation(
+            samples, model, evaluation_path=path, callbacks=fails_in_the_third, **options
+        )
+    model.calls.clear()
+
+
+def without_path(result: CrossValidationResult) -> list[Any]:
+    return [dataclasses.replace(fold, path=Path()) for fold in result.folds]
+
+
+@pytest.mark.parametrize("inner", [0.0, 0.3])
+def test_an_interrupted_run_goes_on(
+    model: Any, samples: list[str], tmp_path: Path, inner: float
+) -> None:
+    options = {**PLAIN, "epochs": 3, "inner_validation": inner, "seed": 4}
+    whole = cross_validation(samples, model, evaluation_path=tmp_path / "whole", **options)
+    interrupted(model, samples, tmp_path / "part", **options)
+    first = (tmp_path / "part" / "fold_0" / "run.json").read_bytes()
+    resumed = cross_validation(
+        samples, model, evaluation_path=tmp_path / "part", resume=True, **options
+    )
+    # Only the third fold was trained and predicted.
+    assert [name for name, _ in model.calls] == ["reset", "evaluate" if inner else "train",
+                                                 "predict"]  # fmt: skip
+    assert model.calls[-1][1] == list(whole.folds[2].validation)
+    assert without_path(resumed) == without_path(whole)
+    assert (tmp_path / "part" / "fold_0" / "run.json").read_bytes() == first
+    for name in ("scores.tsv", "summary.tsv", "detailed_validation.tsv", "folds.json"):
+        assert (tmp_path / "part" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    model.calls.clear()
+    again = cross_validation(
+        samples, model, evaluation_path=tmp_path / "part", resume=True, **options
+    )
+    assert model.calls == []
+    assert again == resumed
+    cross_validation(samples, model, evaluation_path=tmp_path / "part", **options)
+    assert len(model.calls) == 9  # without resume all are run
+
+
+def test_resume_begins_where_nothing_is(model: Any, samples: list[str], tmp_path: Path) -> None:
+    result = cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+    assert len(model.calls) == 9
+    assert len(result.scores.samples) == 9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 40}, r"2 finished fold\(s\).*fold 0: epochs was 20, is 40\. fold 1: epochs"),
+        ({"iterations": 5}, "fold 0: iterations was None, is 5"),
+        ({"seed": 1, "splitter": KFold(3, shuffle=True, random_state=0)}, "0: seed was 0, is 1"),
+        ({"seed": 1}, r"other subjects for training \(only then: .*, only now: case_.*validation"),
+        ({"inner_validation": 0.3}, r"inner validation \(only now: case_\d case_\d\)"),
+        ({"class_names": ["air", "liver", "x"]}, r"class_names\[1\] was 'class-1', is 'liver'"),
+        ({"save_models": True}, "its weights were not kept"),
+        ({"run_detailed_evaluation": True}, "its subjects were not scored"),
+    ],
+)
+def test_a_finished_fold_of_another_kind_is_refused(
+    model: Any, samples: list[str], tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    before = {**PLAIN, "save_models": "save_models" not in options}
+    before["run_detailed_evaluation"] = "run_detailed_evaluation" not in options
+    interrupted(model, samples, tmp_path, **before)
+    files = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(ConfigurationError, match=message):
+        cross_validation(
+            samples, model, evaluation_path=tmp_path, resume=True, **{**before, **options}
+        )
+    assert model.calls == []
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == files
+
+
+def test_another_order_of_the_subjects_is_another_run(
+    model: Any, samples: list[str], tmp_path: Path
+) -> None:
+    split = [([0, 1, 2, 3], [4, 5])]
+    cross_validation(samples, model, evaluation_path=tmp_path, splitter=split, **PLAIN)
+    split = [([3, 1, 2, 0], [4, 5])]
+    with pytest.raises(ConfigurationError, match="subjects for training were in another order"):
+        cross_validation(
+            samples, model, evaluation_path=tmp_path, splitter=split, resume=True, **PLAIN
+        )
+
+
+class Schedule:
+    """A learning rate as Keras has them."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def get_config(self) -> dict[str, Any]:
+        return {"rate": self.rate, "unwritable": object(), "end": float("inf")}
+
+
+def test_another_recipe_is_another_run(model: Any, samples: list[str], tmp_path: Path) -> None:
+    normalization = Normalization("z-score", statistics="dataset")
+
+    def configure(width: int, rate: float, loss: Any, workers: int) -> None:
+        model.architecture = {"class": "x:Net", "config": {"width": width, "strides": [1, 2]}}
+        model.learning_rate = Schedule(rate)
+        model.loss = loss
+        model.preprocessor.get_config = lambda: {
+            "subfunctions": [serialize(normalization)],
+            "workers": workers,
+            "fitted": workers > 1,
+        }
+
+    configure(32, 0.1, len, 1)
+    cross_validation(samples, model, evaluation_path=tmp_path, **PLAIN)
+    model.calls.clear()
+    # What a training learns, and how many threads it uses, is no part of the recipe.
+    learned = {"mean": [3.0], "std": [2.0], "minimum": [0.0], "maximum": [9.0]}
+    normalization.set_state({**learned, "indices": ["case_0"], "voxels": 100})
+    assert "state" in serialize(normalization)
+    configure(32, 0.1, len, 4)
+    cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+    assert model.calls == []
+    configure(64, 0.2, sum, 1)
+    with pytest.raises(ConfigurationError) as caught:
+        cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+    for difference in (
+        "recipe.architecture.config.width was 32, is 64",
+        "recipe.learning_rate.config.rate was 0.1, is 0.2",
+        "recipe.loss was 'len', is 'sum'",
+    ):
+        assert difference in str(caught.value)
+    assert "preprocessor" not in str(caught.value)
+    configure(32, 0.1, len, 1)
+    del model.loss
+    with pytest.raises(ConfigurationError, match=r"recipe\.loss was 'len', is None"):
+        cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+
+
+def test_the_members_of_a_stack_are_part_of_its_recipe(
+    model: Any, samples: list[str], tmp_path: Path
+) -> None:
+    member = SimpleNamespace(learning_rate=np.float32(0.5), preprocessor=None)
+    model.members, model.combiner = [member], "mean"
+    cross_validation(samples, model, evaluation_path=tmp_path, **PLAIN)
+    member.learning_rate = 0.25
+    with pytest.raises(ConfigurationError) as caught:
+        cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+    assert "recipe.members[0].learning_rate was 0.5, is 0.25. fold 1" in str(caught.value)
+
+
+def test_folds_of_versions_that_wrote_less_are_taken_over(
+    model: Any, samples: list[str], tmp_path: Path
+) -> None:
+    cross_validation(samples, model, evaluation_path=tmp_path, **PLAIN)
+    for path in tmp_path.glob("fold_*/run.json"):
+        document = json.loads(path.read_text())
+        del document["recipe"], document["class_names"]
+        path.write_text(json.dumps(document))
+    model.calls.clear()
+    cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+    assert model.calls == []
 
 
 class Recorder(list[int]):

@@ -52,6 +52,12 @@ def test_spacing_is_taken_from_the_geometry() -> None:
     found = {row.metric: row.value for row in score_sample(sample)}
     assert found["hd95_mm"] == 8.0
     assert found["volume_truth_ml"] == pytest.approx(0.004)
+    # The slices of 4 mm lie across the third axis; the prediction is in one without truth.
+    assert found["dice"] == found["dice_roi"] == 0
+    prediction[1, 2, 3] = 1
+    sample.add_prediction(prediction)
+    found = {row.metric: row.value for row in score_sample(sample)}
+    assert (found["dice"], found["dice_roi"]) == (pytest.approx(2 / 3), 1.0)
 
 
 def test_images_in_2d_are_one_slice() -> None:
@@ -62,6 +68,7 @@ def test_images_in_2d_are_one_slice() -> None:
     assert {row.n_slices for row in rows} == {1}
     assert all(np.isnan(row.slice_thickness) for row in rows)
     assert {r.metric: r.value for r in rows}["area_truth_mm2"] == 30.0
+    assert "dice_roi" not in {row.metric for row in rows}
 
 
 def test_what_cannot_be_scored_is_named() -> None:

@@ -21,6 +21,7 @@ from miscnn.evaluation.scores import (
     precision,
     score_subject,
     sensitivity,
+    squared_dice,
     volume_error,
     volume_ml,
 )
@@ -106,10 +107,12 @@ def test_scores_of_a_subject_equal_those_of_its_masks(
     maps = [np.zeros((14, 11, 9), dtype=dtype, order=order) for _ in range(2)]  # type: ignore[call-overload]
     for array in maps:
         array[3:12, 2:9, 1:7] = rng.integers(0, 4, (9, 7, 6))
-    rows = score_subject(maps[0], maps[1], 4, spacing)
-    assert [row.label for row in rows] == [1] * 9 + [2] * 9 + [3] * 9
+    rows = score_subject(maps[0], maps[1], 4, spacing, slice_axis=2)
+    assert [row.label for row in rows] == [1] * 10 + [2] * 10 + [3] * 10
+    inside = (maps[0] > 0).any(axis=(0, 1))
     functions = {
         "dice": dice,
+        "dice_roi": lambda t, p: dice(t[..., inside], p[..., inside]),
         "jaccard": jaccard,
         "sensitivity": sensitivity,
         "precision": precision,
@@ -194,10 +197,16 @@ def test_special_values_are_those_of_the_table(
     truth: NDArray[np.uint8], prediction: NDArray[np.uint8], expected: tuple[float, ...]
 ) -> None:
     rows = score_subject(truth, prediction, 2, (1.0, 2.0, 3.0))
-    assert [row.metric for row in rows] == [m for m in METRICS if not m.startswith("area")]
+    metrics = [m for m in METRICS if not m.startswith("area")]
+    assert [row.metric for row in rows] == [m for m in metrics if m != "dice_roi"]
     np.testing.assert_array_equal([row.value for row in rows], np.array(expected))
     hd95 = hausdorff_distance_95(truth, prediction, (1.0, 2.0, 3.0))
     np.testing.assert_array_equal(hd95, expected[5])
+    rows = score_subject(truth, prediction, 2, (1.0, 2.0, 3.0), slice_axis=0)
+    assert [row.metric for row in rows] == metrics
+    roi = expected[0] if truth.any() else NAN  # without truth there are no slices to look at
+    np.testing.assert_array_equal(rows[1].value, roi)
+    np.testing.assert_array_equal(squared_dice(truth, prediction), expected[0])
 
 
 def test_surface_is_closed_at_the_border_of_the_image() -> None:
@@ -244,6 +253,8 @@ def test_inputs_are_left_alone() -> None:
         ((EMPTY, VOXEL[:3], 2, (1, 1, 1)), r"one grid.*\(6, 5, 4\) and \(3, 5, 4\)"),
         ((EMPTY, VOXEL, 2, (1, 1)), "3 positive numbers"),
         ((EMPTY, VOXEL, 2, (1, 0, 1)), "3 positive numbers"),
+        ((EMPTY, VOXEL, 2, (1, 1, 1), 3), r"slice_axis must be one of 0 … 2, got 3"),
+        ((EMPTY, VOXEL, 2, (1, 1, 1), -1), "got -1"),
         ((EMPTY, VOXEL, 2, (1, INF, 1)), "3 positive numbers"),
         ((EMPTY, VOXEL, 1, (1, 1, 1)), "at least 2, got 1"),
         ((EMPTY, VOXEL, [1, 1], (1, 1, 1)), "different labels"),
@@ -255,6 +266,97 @@ def test_inputs_are_left_alone() -> None:
 def test_wrong_arguments_are_named(arguments: tuple[object, ...], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         score_subject(*arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_dice_of_the_slices_with_truth(axis: int, order: str) -> None:
+    truth, prediction = np.zeros((2, 6, 5, 8), dtype=np.uint8)
+    truth[1:3, 1:3, 2:5] = 1  # 12 voxels in slices 2, 3, 4
+    truth[4, 4, 5] = 2  # slice 5 holds another class
+    prediction[1:3, 1:3, 3:8] = 1  # 20: 8 hit, 4 wrong in slice 5, 8 in slices without truth
+    prediction[0, 0, 0] = 2  # in a slice without truth
+    prediction[5, 0, 6] = 3
+    maps = [np.asarray(np.moveaxis(a, 2, axis), order=order) for a in (truth, prediction)]  # type: ignore[call-overload]
+    found = {
+        (row.label, row.metric): row.value
+        for row in score_subject(*maps, 5, (1.0, 1.0, 1.0), slice_axis=axis)
+    }
+    assert found[1, "dice"] == 2 * 8 / (12 + 20)
+    assert found[1, "dice_roi"] == 2 * 8 / (12 + 12)
+    assert found[2, "dice"] == found[2, "dice_roi"] == 0
+    # Class 3 is predicted where there is no truth at all: no error within the slices.
+    assert found[3, "dice"] == 0
+    assert math.isnan(found[3, "dice_roi"])
+    assert math.isnan(found[4, "dice"])
+    assert math.isnan(found[4, "dice_roi"])
+    background = score_subject(*maps, [0], (1.0, 1.0, 1.0), slice_axis=axis)
+    inside = [dice(truth[..., 2:6] == 0, prediction[..., 2:6] == 0)]
+    assert [row.value for row in background if row.metric == "dice_roi"] == inside
+
+
+@settings(max_examples=60)
+@given(pairs(), st.integers(0, 2))
+def test_dice_of_the_slices_with_truth_is_never_lower(
+    pair: tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[float, ...]], axis: int
+) -> None:
+    truth, prediction, spacing = pair
+    found = {
+        row.metric: row.value
+        for row in score_subject(truth, prediction, 2, spacing, min(axis, truth.ndim - 1))
+    }
+    if truth.ndim == 2:
+        assert "dice_roi" not in found
+    else:
+        assert found["dice"] <= found["dice_roi"] <= 1
+
+
+@settings(max_examples=60)
+@given(pairs(), st.sampled_from(["?", "u1", "i8", "f2", "f4", "f8"]))
+def test_squared_dice_of_masks_is_dice(
+    pair: tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[float, ...]], dtype: str
+) -> None:
+    truth, prediction, _ = pair
+    assert squared_dice(truth, prediction.astype(dtype)) == dice(truth, prediction)
+    assert squared_dice(truth.astype(dtype) * 1, prediction) == dice(truth, prediction)
+
+
+@settings(max_examples=60)
+@given(pairs(), st.integers(0, 2**32 - 1))
+def test_squared_dice_of_probabilities_is_its_formula(
+    pair: tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[float, ...]], seed: int
+) -> None:
+    truth = pair[0]
+    p = np.random.default_rng(seed).random(truth.shape)
+    expected = 2 * (p * truth).sum() / ((p**2).sum() + truth.sum())
+    assert squared_dice(truth, p) == pytest.approx(expected, rel=1e-12)
+    assert squared_dice(p, truth) == pytest.approx(expected, rel=1e-12)
+    assert squared_dice(p, p) == pytest.approx(1.0, rel=1e-12)
+    half = p.astype("float16")
+    exact = half.astype("float64")
+    assert squared_dice(truth, half) == pytest.approx(
+        2 * exact[truth].sum() / ((exact**2).sum() + truth.sum()), rel=1e-12
+    )
+
+
+def test_squared_dice_counts_large_volumes_exactly() -> None:
+    # In float32 a sum of ones stops at 2²⁴.
+    truth = np.ones((257, 256, 257), dtype="float32")
+    prediction = truth.copy()
+    prediction[0] = 0
+    assert squared_dice(truth, prediction) == 2 * 256 / (257 + 256)
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [([0.5, 1.5], r"\[0.5, 1.5\]"), ([-0.1, 1.0], r"\[-0.1, 1.0\]"), ([0.5, NAN], "nan"),
+     (["a", "b"], "U1")],
+)  # fmt: skip
+def test_what_is_no_probability_is_named(values: list[object], shown: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"prediction must be a mask.*{shown}"):
+        squared_dice([0, 1], values)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="one grid"):
+        squared_dice([0, 1], [0.5])
 
 
 def test_volume_needs_three_axes() -> None:
