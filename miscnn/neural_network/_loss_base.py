@@ -114,25 +114,34 @@ class RegionLoss(SegmentationLoss):
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mean of 1 − index over the classes."""
-        losses = 1.0 - self.index(y_true, y_pred)
-        weights = self.class_weights
-        if not self.include_background:
-            if y_pred.shape[-1] < 2:
-                raise ConfigurationError(
-                    "include_background=False leaves no class: the network predicts only one"
-                )
-            losses = losses[:, 1:]
-            weights = None if weights is None else weights[1:]
-        if weights is None:
+        losses = self.counted(1.0 - self.index(y_true, y_pred))
+        shares = self.shares(y_pred.shape[-1])
+        if shares is None:
             return ops.mean(losses, axis=-1)
+        return ops.sum(losses * shares, axis=-1)
+
+    def counted(self, per_class: Any) -> Any:
+        """Return those of ``(n, classes)`` values whose class counts."""
+        if self.include_background:
+            return per_class
+        if per_class.shape[-1] < 2:
+            raise ConfigurationError(
+                "include_background=False leaves no class: the network predicts only one"
+            )
+        return per_class[:, 1:]
+
+    def shares(self, classes: int) -> Any | None:
+        """Return the class weights of those that count, with sum 1; None: all alike."""
+        if self.class_weights is None:
+            return None
+        weights = self.class_weights[0 if self.include_background else 1 : classes]
         total = sum(weights)
         if total == 0:
             raise ConfigurationError(
                 f"class_weights {self.class_weights} with include_background=False leave no "
                 "class with a weight above 0"
             )
-        shares = ops.convert_to_tensor([weight / total for weight in weights], dtype="float32")
-        return ops.sum(losses * shares, axis=-1)
+        return ops.convert_to_tensor([weight / total for weight in weights], dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""

@@ -79,11 +79,29 @@ def tversky_index(
     return (true_positive + smooth) / (true_positive + errors + smooth)
 
 
-def tanimoto_index(y_true: Any, y_pred: Any, smooth: float, over_batch: bool = False) -> Any:
-    """(Σpy + s) / (Σp² + Σy² − Σpy + s) per sample (or batch) and class."""
+def tanimoto_sums(y_true: Any, y_pred: Any, over_batch: bool = False) -> tuple[Any, Any]:
+    """Σpy and Σp² + Σy² − Σpy per sample (or batch) and class."""
     overlap = class_sums(y_true * y_pred, over_batch)
     squares = class_sums(ops.square(y_true) + ops.square(y_pred), over_batch)
-    return (overlap + smooth) / (squares - overlap + smooth)
+    return overlap, squares - overlap
+
+
+def tanimoto_index(y_true: Any, y_pred: Any, smooth: float, over_batch: bool = False) -> Any:
+    """(Σpy + s) / (Σp² + Σy² − Σpy + s) per sample (or batch) and class."""
+    overlap, union = tanimoto_sums(y_true, y_pred, over_batch)
+    return (overlap + smooth) / (union + smooth)
+
+
+def inverse_square_volumes(volumes: Any) -> Any:
+    """1 / V² relative to the largest of them, ``(1, classes)``; 1 where V is 0.
+
+    Divided by the largest before they are squared: 1 / V² itself leaves float32 for soft
+    labels.
+    """
+    present = volumes > 0
+    smallest = ops.min(ops.where(present, volumes, ops.full_like(volumes, float("inf"))))
+    ratios = smallest / ops.where(present, volumes, ops.ones_like(volumes))
+    return ops.where(present, ops.square(ratios), ops.ones_like(volumes))
 
 
 def crossentropy(

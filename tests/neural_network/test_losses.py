@@ -131,6 +131,30 @@ def test_edge_cases_cost_what_the_reference_table_says(
     assert float(loss(truth, prediction)) == pytest.approx(tversky, abs=tolerance)
 
 
+@pytest.mark.parametrize(
+    ("arrays", "expected", "tolerance"),
+    [
+        (one_class(0, 0, 0), 0, 1e-6),
+        (one_class(0, 0, 1e-5), 0.141 / 2, 5e-4),
+        (one_class(0, 0, 1e-3), 0.999 / 2, 1e-3),
+        (lone_voxel(), (0.99999 + 1 / 128**2) / 2, 1e-5),
+        (one_class(100, 0, 0), (1 + 100 / 128**2) / 2, 1e-5),
+        # 25 / (.25 n + 100 − 50) and .5 (n − 100) / (.25 n + (n − 100) − .5 (n − 100)), n = 128²
+        (one_class(100, 0.5, 0.5), 1 - (50 / 4146 + 8142 / 12238) / 2, 1e-4),
+        # The complement of a full class is an absent one.
+        (one_class(128 * 128, 1, 0), 0, 1e-6),
+        (one_class(128 * 128, 1 - 1e-3, 0), (1e-6 + 0.999) / 2, 1e-3),
+        (one_class(128 * 128, 0, 0), 1, 1e-5),
+    ],
+)
+def test_edge_cases_with_the_complement(
+    arrays: tuple[Array, Array], expected: float, tolerance: float
+) -> None:
+    for weighting in (False, True):  # one class: nothing to weigh
+        loss = Tanimoto(complement=True, volume_weighting=weighting)
+        assert float(loss(*arrays)) == pytest.approx(expected, abs=tolerance)
+
+
 # ------------------------------------------------------------------ formulas and options
 
 
@@ -186,6 +210,159 @@ def test_masks_make_tanimoto_jaccard_and_tversky_with_weights_of_one_too() -> No
         assert float(loss(truth, prediction)) == pytest.approx(1 - jaccard, abs=1e-6)
     for other in (Dice(), Tversky()):
         assert float(other(truth, prediction)) == pytest.approx(1 - 40 / 70, abs=1e-6)
+
+
+def tanimoto(y: Array, p: Array, smooth: float = 1e-5) -> Array:
+    """Eq. 1 of the CT paper for ``(voxels, classes)``."""
+    overlap = (y * p).sum(0)
+    return (overlap + smooth) / ((y**2).sum(0) + (p**2).sum(0) - overlap + smooth)
+
+
+def resunet_a(y: Array, p: Array, smooth: float) -> Array:
+    """Tanimoto of ResUNet-a for ``(batch, voxels, classes)``, literally: 1 / V², inf → max."""
+    volumes = y.sum(1).mean(0)
+    with np.errstate(divide="ignore"):
+        weights = 1 / volumes**2
+    weights[np.isinf(weights)] = weights[np.isfinite(weights)].max()
+    overlap = (weights * (y * p).sum(1)).sum(-1)
+    union = (weights * (y**2 + p**2 - y * p).sum(1)).sum(-1)
+    return (overlap + smooth) / (union + smooth)
+
+
+def unequal_batch(rng: np.random.Generator) -> tuple[Array, Array]:
+    """Two samples of 6 × 5 voxels, classes of 22.5, 5 and 2.5 voxels and one that is absent."""
+    labels = np.zeros((2, 30), dtype=int)
+    labels[0, :3], labels[0, 3:10] = 2, 1
+    labels[1, :2], labels[1, 2:5] = 2, 1
+    raw = rng.random((2, 6, 5, 4)) + 0.05
+    p = (raw / raw.sum(-1, keepdims=True)).astype("float32")
+    return np.eye(4, dtype="float32")[labels].reshape(2, 6, 5, 4), p
+
+
+def test_complement_is_the_mean_of_both_sides_per_class(rng: np.random.Generator) -> None:
+    y, p = make_batch(rng, (6, 7))
+    flat = [(a.reshape(-1, 3), b.reshape(-1, 3)) for a, b in zip(y, p, strict=True)]
+    expected = np.array([(tanimoto(a, b) + tanimoto(1 - a, 1 - b)) / 2 for a, b in flat])
+    loss = Tanimoto(complement=True, class_weights=(1, 2, 5), include_background=False)
+    weighed = 1 - (2 * expected[:, 1] + 5 * expected[:, 2]) / 7
+    np.testing.assert_allclose(np.asarray(loss.call(y, p)), weighed, rtol=1e-5)
+    plain = np.asarray(Tanimoto(complement=True).call(y, p))
+    np.testing.assert_allclose(plain, 1 - expected.mean(-1), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(Tanimoto(complement=True).call(1 - y, 1 - p)), plain,
+                               rtol=1e-5)  # fmt: skip
+    both = TanimotoCrossEntropy(complement=True).call(y, p)
+    np.testing.assert_allclose(
+        np.asarray(both), 0.6 * plain + 0.4 * np.asarray(CrossEntropy().call(y, p)), rtol=1e-5
+    )
+
+
+def test_of_two_classes_each_is_the_complement_of_the_other(rng: np.random.Generator) -> None:
+    y, p = make_batch(rng, (6, 7), classes=2)
+    assert float(Tanimoto(complement=True)(y, p)) == pytest.approx(float(Tanimoto()(y, p)))
+
+
+@pytest.mark.parametrize("complement", [False, True])
+def test_volume_weighting_is_that_of_resunet_a(rng: np.random.Generator, complement: bool) -> None:
+    y, p = unequal_batch(rng)
+    flat_y, flat_p = (a.reshape(2, 30, 4).astype("float64") for a in (y, p))
+    # smooth counts voxels of the smallest class: here 2.5, of the complement 7.5.
+    index = resunet_a(flat_y, flat_p, 1e-2 / 2.5**2)
+    if complement:
+        index = (index + resunet_a(1 - flat_y, 1 - flat_p, 1e-2 / 7.5**2)) / 2
+    loss = Tanimoto(volume_weighting=True, complement=complement, smooth=1e-2)
+    np.testing.assert_allclose(np.asarray(loss.call(y, p)), 1 - index, rtol=1e-5)
+
+
+def test_volume_weighting_in_closed_form() -> None:
+    truth = np.zeros((1, 100, 3), dtype="float32")
+    truth[0, :90, 0], truth[0, 90:, 1] = 1, 1  # 90 and 10 voxels, class 2 is absent
+    prediction = truth.copy()
+    prediction[0, :9] = [0, 0, 1]
+    # Relative weights 1/81, 1, 1 (absent: the largest): overlap 81/81 + 10, union 90/81 + 10 + 9.
+    loss = Tanimoto(volume_weighting=True)
+    value = 1 - 11 / (19 + 90 / 81)
+    assert float(loss(truth, prediction)) == pytest.approx(value, abs=1e-5)
+    # Without class 0 and with class 2 half as heavy: 10 / (10 + 9/2).
+    loss = Tanimoto(volume_weighting=True, include_background=False, class_weights=(5, 2, 1))
+    assert float(loss(truth, prediction)) == pytest.approx(1 - 10 / 14.5, abs=1e-5)
+    even = Tanimoto(volume_weighting=True, class_weights=(3, 3, 3), smooth=1)
+    none = Tanimoto(volume_weighting=True, smooth=1)
+    assert float(even(truth, prediction)) == pytest.approx(float(none(truth, prediction)))
+    # All absent: weights of 1, so e / (e + smooth) of the 18 in all classes together.
+    nothing = np.zeros_like(truth)
+    everywhere = np.zeros_like(truth)
+    everywhere[0, :9] = [1, 1, 0]
+    assert float(none(nothing, everywhere)) == pytest.approx(18 / 19, rel=1e-6)
+    assert float(none(nothing, nothing)) == 0
+    # Soft labels whose 1 / V² no float32 can hold.
+    faint = np.full_like(truth, 1e-22)
+    assert np.isfinite(float(none(faint, everywhere)))
+
+
+def test_volumes_are_those_of_the_batch_and_sums_those_asked_for(rng: np.random.Generator) -> None:
+    y, p = unequal_batch(rng)
+    apart = Tanimoto(volume_weighting=True)
+    alone = [float(apart(y[[k]], p[[k]])) for k in range(2)]
+    assert np.asarray(apart.call(y, p)) != pytest.approx(alone, rel=1e-3)
+    together = Tanimoto(volume_weighting=True, reduction_axes="batch")
+    joined = (a.reshape(1, 60, 4).astype("float64") for a in (y, p))
+    expected = 1 - resunet_a(*joined, 1e-5 / 5**2)[0]  # 5 voxels in both
+    assert float(together(y, p)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (Tanimoto, {"complement": True}),
+        (Tanimoto, {"volume_weighting": True}),
+        (TanimotoCrossEntropy, {"complement": True, "volume_weighting": True}),
+        (
+            Tanimoto,
+            {
+                "complement": True,
+                "volume_weighting": True,
+                "include_background": False,
+                "reduction_axes": "batch",
+                "class_weights": (1, 2, 3),
+            },
+        ),
+    ],
+)
+def test_options_of_tanimoto_keep_the_contract(cls: Any, options: dict[str, Any]) -> None:
+    loss = cls(**options)
+    check_loss(loss, dimensions=(2,))
+    config = json.loads(json.dumps(loss.get_config()))
+    assert {k: config[k] for k in options} == json.loads(json.dumps(options))
+    assert cls.from_config(loss.get_config()).get_config() == loss.get_config()
+    weighted = loss.with_class_weights((3, 2, 1))
+    for name in ("complement", "volume_weighting"):
+        assert getattr(weighted, name) is options.get(name, False)
+
+
+@pytest.mark.parametrize("weighting", [False, True])
+def test_gradient_of_the_dual_is_that_of_the_formula(
+    rng: np.random.Generator, weighting: bool
+) -> None:
+    y, p = unequal_batch(rng)
+    loss = Tanimoto(complement=True, volume_weighting=weighting, reduction="sum")
+    gradient = LossGradient(loss, p.shape)(y, p)
+
+    def value(q: Array) -> float:
+        a, b = y.reshape(2, 30, 4).astype("float64"), q.reshape(2, 30, 4)
+        if weighting:
+            index = resunet_a(a, b, 1e-5 / 2.5**2) + resunet_a(1 - a, 1 - b, 1e-5 / 7.5**2)
+        else:
+            index = np.array(
+                [(tanimoto(a[k], b[k]) + tanimoto(1 - a[k], 1 - b[k])).mean() for k in range(2)]
+            )
+        return float((1 - index / 2).sum())
+
+    for at in [(0, 0, 0, 2), (1, 3, 2, 0), (0, 5, 4, 1), (1, 0, 1, 3)]:
+        step = np.zeros(p.shape)
+        step[at] = 1e-4 if at[-1] < 3 else 1e-8  # absent class: steep near 0
+        exact = p.astype("float64")
+        measured = (value(exact + step) - value(exact - step)) / (2 * step[at])
+        assert gradient[at] == pytest.approx(measured, rel=1e-3, abs=1e-6)
 
 
 def test_weights_name_the_errors_they_weigh() -> None:
@@ -284,8 +461,11 @@ probabilities = hnp.arrays(
 @given(prediction=probabilities, labels=hnp.arrays(np.int64, (1, 3, 3), elements=st.integers(0, 1)))
 def test_no_probabilities_give_nan_or_infinity(prediction: Array, labels: Array) -> None:
     truth = np.eye(2, dtype="float32")[labels]
-    for cls in CLASSES:
-        value = float(cls()(truth, prediction))
+    dual = Tanimoto(complement=True)
+    by_volume = Tanimoto(volume_weighting=True)
+    both = TanimotoCrossEntropy(complement=True, volume_weighting=True)
+    for loss in (*(cls() for cls in CLASSES), dual, by_volume, both):
+        value = float(loss(truth, prediction))
         assert np.isfinite(value)
         assert -1e-6 < value < 20
     for function in FUNCTIONS:
