@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from miscnn.neural_network.architecture.base import Abstract_Architecture, Architecture
+from miscnn.neural_network.architecture.nnunet import NNUNet
 from miscnn.neural_network.architecture.unet.standard import UNetStandard
 
-__all__ = ["Abstract_Architecture", "Architecture", "UNetStandard"]
+__all__ = ["Abstract_Architecture", "Architecture", "NNUNet", "UNetStandard"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from miscnn._configurable import Configurable
@@ -57,6 +58,24 @@ class Architecture(Configurable, ABC):
     def required_multiple(self) -> int | tuple[int, ...]:
         """What the size of the spatial axes must be a multiple of: one number, or one per axis."""
         return 1
+
+    def adapted_to(
+        self, patch_shape: Sequence[int] | None, spacing: Sequence[float] | None
+    ) -> Architecture:
+        """Return the architecture fitted to a recipe; the base returns itself.
+
+        An architecture that changes with the data returns a copy of itself whose arguments say
+        what it was fitted to, so that its configuration makes the same network again. What
+        the user has decided stays.
+
+        Parameters
+        ----------
+        patch_shape : sequence of int, optional
+            What the network sees, in voxels per axis; None where the recipe does not fix it.
+        spacing : sequence of float, optional
+            Size of a voxel per axis, mm; None where the recipe does not fix it.
+        """
+        return self
 
     def multiple_per_axis(self, dimensions: int) -> tuple[int, ...]:
         """Return :attr:`required_multiple` for each of 2 or 3 spatial axes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,29 +38,62 @@ class Blocks:
         "leaky_relu" (slope 0.01), or the name of any activation of Keras'.
     dropout : float
         Share of the feature maps that is dropped after each block during training.
+    bias : bool, optional
+        Whether convolutions have a bias. Default: only where no normalisation follows.
+    initializer : str or mapping, optional
+        Name of one of Keras' initializers, or its configuration. Default: "he_normal" for the
+        hidden layers, Keras' own for the output.
     """
 
     dimensions: int
     normalization: str | None = "instance"
     activation: str = "relu"
     dropout: float = 0.0
+    bias: bool | None = None
+    initializer: str | Mapping[str, Any] | None = None
 
-    def block(self, x: Any, filters: int, kernel: tuple[int, ...], name: str) -> Any:
-        """Two convolutions, each with normalisation and activation; dropout at the end."""
-        for number in range(2):
-            x = self.convolution(x, filters, kernel, f"{name}_{number}")
+    def block(
+        self,
+        x: Any,
+        filters: int,
+        kernel: tuple[int, ...],
+        name: str,
+        strides: tuple[int, ...] | None = None,
+    ) -> Any:
+        """Two convolutions, each with normalisation and activation; dropout at the end.
+
+        The first one has the strides.
+        """
+        x = self.convolution(x, filters, kernel, f"{name}_0", strides)
+        x = self.convolution(x, filters, kernel, f"{name}_1")
         if self.dropout:
             x = self._kind("SpatialDropout{}D")(self.dropout, name=f"{name}_dropout")(x)
         return x
 
-    def convolution(self, x: Any, filters: int, kernel: tuple[int, ...], name: str) -> Any:
-        """Convolution (without bias where a normalisation follows), normalisation, activation."""
+    def convolution(
+        self,
+        x: Any,
+        filters: int,
+        kernel: tuple[int, ...],
+        name: str,
+        strides: tuple[int, ...] | None = None,
+    ) -> Any:
+        """Convolution, normalisation, activation.
+
+        With strides, output voxel ``i`` has its centre on input voxel ``i · stride``, as in
+        PyTorch. (The padding "same" of TensorFlow shifts it by one for even sizes.)
+        """
+        strided = strides is not None and max(strides) > 1
+        if strided and max(kernel) > 1:
+            margins = tuple(((size - 1) // 2, size // 2) for size in kernel)
+            x = self._kind("ZeroPadding{}D")(margins, name=f"{name}_pad")(x)
         x = self._kind("Conv{}D")(
             filters,
             kernel,
-            padding="same",
-            use_bias=self.normalization is None,
-            kernel_initializer="he_normal",
+            strides=strides if strided else 1,
+            padding="valid" if strided else "same",
+            use_bias=self.normalization is None if self.bias is None else self.bias,
+            kernel_initializer=self.initializer or "he_normal",
             name=f"{name}_conv",
         )(x)
         x = self._normalized(x, filters, f"{name}_norm")
@@ -72,7 +105,15 @@ class Blocks:
         """Take the maximum over blocks of ``pool`` voxels."""
         return self._kind("MaxPooling{}D")(pool, name=f"{name}_pool")(x)
 
-    def up(self, x: Any, filters: int, pool: tuple[int, ...], how: str, name: str) -> Any:
+    def up(
+        self,
+        x: Any,
+        filters: int,
+        pool: tuple[int, ...],
+        how: str,
+        name: str,
+        bias: bool = True,
+    ) -> Any:
         """Enlarge by ``pool``.
 
         "transposed" is a transposed convolution whose kernel is its stride; "nearest" a
@@ -80,17 +121,36 @@ class Blocks:
         """
         if how == "transposed":
             return self._kind("Conv{}DTranspose")(
-                filters, pool, strides=pool, kernel_initializer="he_normal", name=f"{name}_up"
+                filters,
+                pool,
+                strides=pool,
+                use_bias=bias,
+                kernel_initializer=self.initializer or "he_normal",
+                name=f"{name}_up",
             )(x)
         x = self._kind("Conv{}D")(
-            filters, 1, kernel_initializer="he_normal", name=f"{name}_reduce"
+            filters,
+            1,
+            use_bias=bias,
+            kernel_initializer=self.initializer or "he_normal",
+            name=f"{name}_reduce",
         )(x)
         return self._kind("UpSampling{}D")(pool, name=f"{name}_up")(x)
 
-    def head(self, x: Any, n_labels: int, activation: str) -> Any:
+    def head(
+        self, x: Any, n_labels: int, activation: str, bias: bool = True, suffix: str = ""
+    ) -> Any:
         """Convolution of one voxel to the classes, and their probabilities in float32."""
-        x = self._kind("Conv{}D")(n_labels, 1, name="logits")(x)
-        return keras.layers.Activation(activation, dtype="float32", name="probabilities")(x)
+        x = self._kind("Conv{}D")(
+            n_labels,
+            1,
+            use_bias=bias,
+            kernel_initializer=self.initializer or "glorot_uniform",
+            name=f"logits{suffix}",
+        )(x)
+        return keras.layers.Activation(activation, dtype="float32", name=f"probabilities{suffix}")(
+            x
+        )
 
     def _normalized(self, x: Any, filters: int, name: str) -> Any:
         if self.normalization == "batch":
