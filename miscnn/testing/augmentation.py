@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
 from miscnn._configurable import to_json
 from miscnn.exceptions import ConfigurationError, ContractError
-from miscnn.processing.augmentation.base import Augmentation, center_crop
+from miscnn.processing.augmentation.base import Augmentation, PatchGrid, center_crop
 
 _LABELS = (0, 3)  # an interpolated label map would hold 1 and 2
 _STRAY = 0.02  # voxels inside a structure that may show the other structure's intensity
@@ -30,6 +30,7 @@ def check_augmentation(
     values: tuple[float, float] = (-1.0, 1.0),
     draws: int = 20,
     seed: int = 0,
+    grid: PatchGrid | None = None,
 ) -> None:
     """Put an augmentation through the contract of :class:`Augmentation`.
 
@@ -48,7 +49,9 @@ def check_augmentation(
       intensity of the other one, and displacing the labels by a voxel along any axis makes the
       agreement worse;
 
-    and that the configuration, written as JSON and read, gives the same augmentation.
+    that slices to draw from (:meth:`Augmentation.sample_slices`) repeat and are ascending
+    positions between those that were available, and that the configuration, written as JSON and
+    read, gives the same augmentation.
 
     Parameters
     ----------
@@ -64,6 +67,8 @@ def check_augmentation(
     draws : int
         How many parameters are drawn; with rare operations more are needed to meet them.
     seed : int
+    grid : PatchGrid, optional
+        What the axes of the patch mean: handed to :meth:`Augmentation.sample_parameters`.
 
     Raises
     ------
@@ -81,11 +86,13 @@ def check_augmentation(
         raise ConfigurationError(
             f"patch_shape must have 2 or 3 axes of 16 or more; received {shape}"
         )
-    _check_config(augmentation, shape, channels, seed)
+    _check_config(augmentation, shape, channels, seed, grid)
+    for number in range(draws):
+        _check_slices(augmentation, (seed, number))
     widest = _margin(augmentation, shape, None)
     results = []
     for number in range(draws):
-        parameters = _draw(augmentation, shape, channels, (seed, number))
+        parameters = _draw(augmentation, shape, channels, (seed, number), grid)
         wanted = _margin(augmentation, shape, parameters)
         for margin in (widest, wanted, (0,) * len(shape)):
             image, labels = _phantom(shape, margin, channels, values, (seed, number))
@@ -99,7 +106,7 @@ def check_augmentation(
                 _check_alignment(moved[..., channel], mapped, parameters)
         results.append((moved, mapped))
     for number, (moved, mapped) in enumerate(results):
-        parameters = _draw(augmentation, shape, channels, (seed, number))
+        parameters = _draw(augmentation, shape, channels, (seed, number), grid)
         image, labels = _phantom(shape, (0,) * len(shape), channels, values, (seed, number))
         again, labels_again = _apply(augmentation, image, labels, parameters, shape)
         _require(
@@ -116,7 +123,11 @@ def _require(condition: bool, rule: str, parameters: Mapping[str, Any] | None = 
 
 
 def _check_config(
-    augmentation: Augmentation, shape: tuple[int, ...], channels: int, seed: int
+    augmentation: Augmentation,
+    shape: tuple[int, ...],
+    channels: int,
+    seed: int,
+    grid: PatchGrid | None,
 ) -> None:
     config = augmentation.get_config()
     try:
@@ -129,8 +140,8 @@ def _check_config(
         f"from_config must give an equal augmentation; {config} became {copy.get_config()}",
     )
     for number in range(5):
-        one = _draw(augmentation, shape, channels, (seed, number))
-        other = _draw(copy, shape, channels, (seed, number))
+        one = _draw(augmentation, shape, channels, (seed, number), grid)
+        other = _draw(copy, shape, channels, (seed, number), grid)
         _require(
             to_json(one) == to_json(other), "an augmentation made from its config must draw alike"
         )
@@ -155,11 +166,17 @@ def _global_state() -> list[Any]:
 
 
 def _draw(
-    augmentation: Augmentation, shape: tuple[int, ...], channels: int, seed: tuple[int, int]
+    augmentation: Augmentation,
+    shape: tuple[int, ...],
+    channels: int,
+    seed: tuple[int, int],
+    grid: PatchGrid | None,
 ) -> dict[str, Any]:
     before = _global_state()
-    parameters = augmentation.sample_parameters(np.random.default_rng(seed), shape, channels)
-    again = augmentation.sample_parameters(np.random.default_rng(seed), shape, channels)
+    parameters, again = (
+        augmentation.sample_parameters(np.random.default_rng(seed), shape, channels, grid)
+        for _ in range(2)
+    )
     unchanged = before == _global_state()
     _require(unchanged, "sample_parameters must draw from the generator it is handed only")
     try:
@@ -172,6 +189,29 @@ def _draw(
         parameters,
     )
     return parameters
+
+
+def _check_slices(augmentation: Augmentation, seed: tuple[int, int]) -> None:
+    for positions in ([7], [2, 3], [0, 1, 2, 5, 6, 9], range(4, 30)):
+        available = np.asarray(positions, dtype=np.float64)
+        handed, before = available.copy(), _global_state()
+        drawn = augmentation.sample_slices(np.random.default_rng(seed), handed)
+        again = augmentation.sample_slices(np.random.default_rng(seed), handed)
+        unchanged = before == _global_state() and np.array_equal(handed, available)
+        told = f"; of {available.tolist()} it made {drawn!r}"
+        _require(unchanged, "sample_slices must change neither its input nor global random states")
+        _require(
+            np.array_equal(drawn, again),
+            f"sample_slices must draw the same from generators of the same seed{told}",
+        )
+        drawn = np.asarray(drawn)
+        good = drawn.ndim == 1 and drawn.size > 0 and bool(np.isfinite(drawn).all())
+        good = good and bool(np.all(np.diff(drawn) >= 0))
+        _require(good, f"sample_slices must return ascending positions, not none{told}")
+        inside = available[0] <= drawn[0] and drawn[-1] <= available[-1]
+        _require(
+            bool(inside), f"sample_slices must stay between the first and last available{told}"
+        )
 
 
 def _phantom(

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from miscnn.processing.augmentation.base import Augmentation, PatchGrid
 from miscnn.processing.augmentation.compose import Compose
+from miscnn.processing.augmentation.ct import CTAugmentation
 from miscnn.processing.augmentation.general import Data_Augmentation, GeneralAugmentation
 
-__all__ = ["Augmentation", "Compose", "Data_Augmentation", "GeneralAugmentation", "PatchGrid"]
+__all__ = [
+    "Augmentation",
+    "CTAugmentation",
+    "Compose",
+    "Data_Augmentation",
+    "GeneralAugmentation",
+    "PatchGrid",
+]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._configurable import Configurable
+from miscnn.exceptions import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -158,3 +159,20 @@ def center_crop(array: NDArray[Any], patch_shape: Sequence[int]) -> NDArray[Any]
         for size, want in zip(array.shape, patch_shape, strict=False)
     )
     return array[box]
+
+
+def check_arrays(
+    image: NDArray[np.float32], segmentation: NDArray[Any], shape: tuple[int, ...]
+) -> None:
+    """Raise ConfigurationError if image and segmentation do not fit each other or the patch."""
+    if image.ndim != len(shape) + 1 or segmentation.shape != image.shape[:-1]:
+        raise ConfigurationError(
+            f"for a patch of shape {shape} the image must have {len(shape)} spatial axes and a "
+            "channel axis, and the segmentation the same spatial shape and no channel axis; "
+            f"received {image.shape} and {segmentation.shape}"
+        )
+    if any(size < want for size, want in zip(segmentation.shape, shape, strict=True)):
+        raise ConfigurationError(
+            f"the input of shape {segmentation.shape} is smaller than the patch {shape}; "
+            "pad it first"
+        )

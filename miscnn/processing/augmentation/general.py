@@ -14,7 +14,7 @@ from miscnn.processing.augmentation import _drawing, _intensity, _spatial
 from miscnn.processing.augmentation._drawing import Choices, drawn_margin
 from miscnn.processing.augmentation._ranges import Range
 from miscnn.processing.augmentation._settings_1x import ARGUMENTS, SETTINGS, general_arguments
-from miscnn.processing.augmentation.base import Augmentation, PatchGrid, center_crop
+from miscnn.processing.augmentation.base import Augmentation, PatchGrid, center_crop, check_arrays
 
 DEFAULT_PROBABILITIES: Final = _drawing.DEFAULT_PROBABILITIES
 
@@ -233,7 +233,7 @@ class GeneralAugmentation(Augmentation):
         """
         shape = tuple(patch_shape)
         image = np.asarray(image, dtype=np.float32)
-        _check_arrays(image, segmentation, shape)
+        check_arrays(image, segmentation, shape)
         if {"rotation", "scaling", "elastic"} & set(parameters):
             image, segmentation = _spatial.warp(
                 image, segmentation, shape, parameters, self.order, self.border
@@ -266,22 +266,6 @@ class GeneralAugmentation(Augmentation):
             noise = parameters["gaussian_noise"]
             image = _intensity.add_gaussian_noise(image, noise["values"], noise["seed"])
         return image
-
-
-def _check_arrays(
-    image: NDArray[np.float32], segmentation: NDArray[Any], shape: tuple[int, ...]
-) -> None:
-    if image.ndim != len(shape) + 1 or segmentation.shape != image.shape[:-1]:
-        raise ConfigurationError(
-            f"for a patch of shape {shape} the image must have {len(shape)} spatial axes and a "
-            "channel axis, and the segmentation the same spatial shape and no channel axis; "
-            f"received {image.shape} and {segmentation.shape}"
-        )
-    if any(size < want for size, want in zip(segmentation.shape, shape, strict=True)):
-        raise ConfigurationError(
-            f"the input of shape {segmentation.shape} is smaller than the patch {shape}; "
-            "pad it first"
-        )
 
 
 class Data_Augmentation(Augmentation):  # noqa: N801 - the name of MIScnn 1.x

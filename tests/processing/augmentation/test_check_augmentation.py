@@ -9,7 +9,12 @@ import pytest
 from scipy.ndimage import shift
 
 from miscnn.exceptions import ConfigurationError, ContractError
-from miscnn.processing.augmentation import Augmentation, Data_Augmentation, GeneralAugmentation
+from miscnn.processing.augmentation import (
+    Augmentation,
+    Data_Augmentation,
+    GeneralAugmentation,
+    PatchGrid,
+)
 from miscnn.processing.augmentation.base import center_crop
 from miscnn.testing.augmentation import check_augmentation
 
@@ -152,6 +157,32 @@ class _IgnoresEmpty(_Still):
         return image * 2, labels
 
 
+class _LosesSlices(_Still):
+    def sample_slices(self, rng, available):
+        return available[1:]
+
+
+class _SlicesInDisorder(_Still):
+    def sample_slices(self, rng, available):
+        return rng.permutation(available)
+
+
+class _SlicesBeyond(_Still):
+    def sample_slices(self, rng, available):
+        return available + 0.5
+
+
+class _OtherSlicesEachTime(_Still):
+    def sample_slices(self, rng, available):
+        return available[: 1 + np.random.default_rng().integers(len(available))]
+
+
+class _ChangesSlices(_Still):
+    def sample_slices(self, rng, available):
+        available[0] = available[-1]
+        return available
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
@@ -169,12 +200,28 @@ class _IgnoresEmpty(_Still):
         (_ForgetsConfig(2.0), "draw alike"),
         (_KeepsGenerator(), "JSON values or arrays"),
         (_IgnoresEmpty(), "empty parameters"),
+        (_LosesSlices(), "ascending positions, not none"),
+        (_SlicesInDisorder(), "ascending positions, not none"),
+        (_SlicesBeyond(), "between the first and last available"),
+        (_OtherSlicesEachTime(), "sample_slices must draw the same"),
+        (_ChangesSlices(), "change neither its input"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Augmentation) else None,
 )
 def test_broken_augmentations_are_caught(broken, words):
     with pytest.raises(ContractError, match=words):
         check_augmentation(broken, (24, 22, 20), draws=5)
+
+
+class _WantsGrid(_Still):
+    def sample_parameters(self, rng, patch_shape, channels, grid=None):
+        return {"spacing": list(grid.spacing)}
+
+
+def test_the_grid_is_handed_on():
+    check_augmentation(_WantsGrid(), (18, 17), draws=2, grid=PatchGrid((1.0, 2.0)))
+    with pytest.raises(AttributeError, match="spacing"):
+        check_augmentation(_WantsGrid(), (18, 17), draws=2)
 
 
 def test_too_small_a_patch_is_named():
