@@ -195,7 +195,7 @@ def finished_folds(
                 differences += _differences(name, before[name], value)
         if settings.run_detailed_evaluation and not before["scored"]:
             differences.append("its subjects were not scored")
-        if settings.save_models and not (folder / "model.keras").is_file():
+        if settings.save_models and not (folder / "model.keras").exists():
             differences.append("its weights were not kept")
         if differences:
             complaints.append(f"fold {number}: {'; '.join(differences)}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from miscnn._configurable import deserialize, serialize
+from miscnn._configurable import Configurable, deserialize, serialize
 from miscnn._files import write_json
 from miscnn._keras import keras
 from miscnn._version import __version__
@@ -16,9 +16,14 @@ from miscnn.exceptions import ConfigurationError, MissingFileError
 from miscnn.neural_network.model import NeuralNetwork
 from miscnn.processing.preprocessor import Preprocessor
 
+if TYPE_CHECKING:
+    from miscnn.neural_network.ensemble import StackedEnsemble
+
 _FORMAT = 1
 _NETWORK = "model.keras"
 _PIPELINE = "pipeline.json"
+ENSEMBLE = "ensemble.json"
+"""What marks a folder as the bundle of an ensemble."""
 
 
 def save(model: NeuralNetwork, folder: str | Path) -> None:
@@ -27,7 +32,8 @@ def save(model: NeuralNetwork, folder: str | Path) -> None:
     The pipeline is written last: a folder that has one is complete.
     """
     folder = Path(folder)
-    (folder / _PIPELINE).unlink(missing_ok=True)
+    for mark in (_PIPELINE, ENSEMBLE):  # whatever was there is no longer complete
+        (folder / mark).unlink(missing_ok=True)
     model.dump(folder / _NETWORK)
     write_json(
         folder / _PIPELINE,
@@ -53,8 +59,10 @@ def load(
     custom_objects: Mapping[str, Any] | None = None,
     input_path: str | Path | None = None,
     output_path: str | Path = "predictions",
-) -> NeuralNetwork:
-    """Read a network that :meth:`NeuralNetwork.save` wrote, ready to predict.
+) -> NeuralNetwork | StackedEnsemble:
+    """Read what :meth:`NeuralNetwork.save` or :meth:`StackedEnsemble.save` wrote.
+
+    It is ready to predict.
 
     Parameters
     ----------
@@ -74,17 +82,25 @@ def load(
         If it was written by another format, or names a class that is not handed in.
     """
     folder = Path(folder)
+    if (folder / ENSEMBLE).is_file():
+        return load_ensemble(folder, custom_objects, input_path, output_path)
+    return load_network(folder, custom_objects, input_path, output_path)
+
+
+def load_network(
+    folder: str | Path,
+    custom_objects: Mapping[str, Any] | None = None,
+    input_path: str | Path | None = None,
+    output_path: str | Path = "predictions",
+) -> NeuralNetwork:
+    """Read one network; arguments and errors as in :func:`load`."""
+    folder = Path(folder)
     if not (folder / _PIPELINE).is_file():
         raise MissingFileError(
-            f"{folder} holds no {_PIPELINE}: expected a folder that NeuralNetwork.save() wrote"
+            f"{folder} holds no {_PIPELINE} (nor {ENSEMBLE}): expected a folder that "
+            "NeuralNetwork.save() or StackedEnsemble.save() wrote"
         )
-    document = json.loads((folder / _PIPELINE).read_text(encoding="utf-8"))
-    if document.get("format") != _FORMAT:
-        raise ConfigurationError(
-            f"{folder / _PIPELINE} has format {document.get('format')!r}; this version of miscnn "
-            f"({__version__}) reads format {_FORMAT}. It was written by miscnn "
-            f"{document.get('versions', {}).get('miscnn')!r}"
-        )
+    document = _read(folder / _PIPELINE)
     interface = deserialize(document["interface"], custom_objects)
     data_io = DataIO(interface, input_path, output_path=str(output_path))
     preprocessor = Preprocessor.from_config(document["preprocessor"], data_io, custom_objects)
@@ -103,3 +119,86 @@ def load(
     model.load(folder / _NETWORK, custom_objects)
     model._epochs_trained = int(document["epochs_trained"])
     return model
+
+
+def save_ensemble(ensemble: StackedEnsemble, folder: str | Path) -> None:
+    """Write each network of an ensemble as a bundle of its own, then ``ensemble.json``.
+
+    The latter is written last: a folder that has one is complete.
+    """
+    folder = Path(folder)
+    for mark in (ENSEMBLE, _PIPELINE):
+        (folder / mark).unlink(missing_ok=True)
+    names = [
+        [f"member_{number}_{k}" for k in range(len(networks))]
+        for number, networks in enumerate(ensemble.networks)
+    ]
+    for folders, networks in zip(names, ensemble.networks, strict=True):
+        for name, network in zip(folders, networks, strict=True):
+            network.save(folder / name)
+    folds = ensemble.folds
+    if isinstance(folds, Configurable):
+        folds = serialize(folds)
+    write_json(
+        folder / ENSEMBLE,
+        {
+            "format": _FORMAT,
+            "versions": {"miscnn": __version__},
+            "combiner": ensemble.combiner,
+            "softmax": None if ensemble._softmax is None else serialize(ensemble._softmax),
+            "top": ensemble.top,
+            "names": ensemble.names,
+            # A splitter of another library is not written down; fit() then asks for one.
+            "folds": folds if isinstance(folds, int | dict) else None,
+            "voxels": ensemble.voxels,
+            "seed": ensemble.seed,
+            "networks": names,
+            "scores": ensemble.scores,
+            "seen": sorted(ensemble._seen),
+        },
+    )
+
+
+def load_ensemble(
+    folder: str | Path,
+    custom_objects: Mapping[str, Any] | None = None,
+    input_path: str | Path | None = None,
+    output_path: str | Path = "predictions",
+) -> StackedEnsemble:
+    """Read an ensemble that :meth:`StackedEnsemble.save` wrote; see :func:`miscnn.load`."""
+    from miscnn.neural_network._stacking import Score
+    from miscnn.neural_network.ensemble import StackedEnsemble  # which imports this module
+
+    folder = Path(folder)
+    document = _read(folder / ENSEMBLE)
+    networks = [
+        [load_network(folder / name, custom_objects, input_path, output_path) for name in names]
+        for names in document["networks"]
+    ]
+    folds = document["folds"]
+    ensemble = StackedEnsemble(
+        [member[0] for member in networks],
+        document["combiner"],
+        document["top"],
+        document["names"],
+        folds=deserialize(folds, custom_objects) if isinstance(folds, dict) else folds,
+        voxels=document["voxels"],
+        seed=document["seed"],
+    )
+    if document["softmax"] is not None:
+        ensemble._softmax = deserialize(document["softmax"])
+    ensemble.networks = networks
+    ensemble.scores = [[Score(*score) for score in scores] for scores in document["scores"]]
+    ensemble._seen = frozenset(document["seen"])
+    return ensemble
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if document.get("format") != _FORMAT:
+        raise ConfigurationError(
+            f"{path} has format {document.get('format')!r}; this version of miscnn "
+            f"({__version__}) reads format {_FORMAT}. It was written by miscnn "
+            f"{document.get('versions', {}).get('miscnn')!r}"
+        )
+    return document

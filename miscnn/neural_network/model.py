@@ -11,14 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from miscnn._files import atomic_path
 from miscnn._keras import compile_ahead, keras
-from miscnn.data_loading._checks import non_finite
-from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import ConfigurationError, SampleError
+from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network.architecture.base import Architecture
 from miscnn.neural_network.architecture.unet.standard import UNetStandard
 from miscnn.neural_network.callbacks import BestWeights, ProgressBar
@@ -26,14 +23,13 @@ from miscnn.neural_network.history import History
 from miscnn.neural_network.inference import predict_probabilities
 from miscnn.neural_network.losses import TverskyCrossEntropy
 from miscnn.neural_network.metrics import MeanDice, class_wise_dice
+from miscnn.neural_network.prediction import Subjects, check_finite, predict_subjects
 from miscnn.processing.data_generator import DataGenerator
+from miscnn.processing.network_grid import network_grid
 from miscnn.processing.patches import WindowWeight
 from miscnn.processing.preprocessor import Preprocessor
 
 _log = logging.getLogger("miscnn.neural_network.model")
-
-# What predict() takes: indices, a folder, or subjects in memory.
-Subjects = str | Path | Sample | NDArray[Any] | Sequence[str | Sample | NDArray[Any]]
 
 
 class NeuralNetwork:
@@ -94,6 +90,9 @@ class NeuralNetwork:
             raise ConfigurationError(
                 f"architecture must be an Architecture such as UNetStandard(), got {architecture!r}"
             )
+        if type(self.architecture).adapted_to is not Architecture.adapted_to:
+            grid = network_grid(preprocessor)  # reads headers, which the others can do without
+            self.architecture = self.architecture.adapted_to(*grid)
         self.loss = loss if loss is not None else TverskyCrossEntropy()
         if metrics is None:
             metrics = [*class_wise_dice(preprocessor.classes), MeanDice(preprocessor.classes)]
@@ -390,34 +389,21 @@ class NeuralNetwork:
         list of ndarray or None
             In the order asked for; None if files were written.
         """
-        data_io, subjects = self._subjects(sample_list)
-        results = []
-        in_memory = [not isinstance(s, str) for s in subjects]
-        if any(in_memory) and not all(in_memory) and not return_output:
-            raise ConfigurationError(
-                "indices and arrays in one list: ask for return_output=True, or predict them apart"
-            )
-        keep = return_output or any(in_memory)
-        for subject in tqdm(subjects, desc="predicting", unit="sample", disable=not verbose):
-            sample = self._load(subject, data_io)
-            prediction = self.predict_sample(sample, activation_output)
-            if keep:
-                results.append(prediction)
-                continue
-            sample.add_prediction(prediction, activation_output)
-            target = output_path if output_path is not None else data_io.output_path
-            data_io.interface.save_prediction(sample, target)
-        return results if keep else None
+        return predict_subjects(
+            sample_list,
+            self.preprocessor.data,
+            self.predict_sample,
+            return_output,
+            activation_output,
+            output_path,
+            verbose,
+        )
 
     def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
         """Predict one sample; return a label map, or probabilities ``(…, classes)``."""
         if self._statistics is not None:
             self.preprocessor.set_statistics(self._statistics)
-        odd = non_finite(sample.image)
-        if odd is not None:
-            raise SampleError(
-                sample.index, f"{odd[0]} image values are NaN or infinite, the first at {odd[1]}"
-            )
+        check_finite(sample)
         prepared, steps, measures = self.preprocessor.prepare_prediction(sample)
         probabilities = predict_probabilities(
             self.model.predict_on_batch,
@@ -428,34 +414,6 @@ class NeuralNetwork:
             self.window_weight,
         )
         return self.preprocessor.postprocessing(sample, steps, probabilities, activation_output)
-
-    def _subjects(self, given: Subjects) -> tuple[DataIO, Sequence[str | Sample | NDArray[Any]]]:
-        data_io = self.preprocessor.data
-        if isinstance(given, Path) or (
-            isinstance(given, str) and given not in data_io.indices_list and Path(given).is_dir()
-        ):
-            interface = type(data_io.interface).from_config(data_io.interface.get_config())
-            data_io = DataIO(interface, given, output_path=data_io.output_path)
-            return data_io, data_io.get_indiceslist()
-        if isinstance(given, (str, Sample)):
-            return data_io, [given]
-        if isinstance(given, np.ndarray) and given.dtype.kind not in "UO":
-            return data_io, [given]
-        return data_io, [str(g) if isinstance(g, np.str_) else g for g in given]
-
-    def _load(self, subject: str | Sample | NDArray[Any], data_io: DataIO) -> Sample:
-        if isinstance(subject, Sample):
-            return subject
-        if isinstance(subject, str):
-            return data_io.sample_loader(subject, load_seg=False)
-        interface = data_io.interface
-        return Sample(
-            "array",
-            subject,
-            interface.channels,
-            interface.classes,
-            three_dim=interface.three_dim,
-        )
 
     # ------------------------------------------------------------------ files
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from miscnn.data_loading.interfaces.base import Abstract_IO, DataInterface
 from miscnn.data_loading.interfaces.memory import Dictionary_interface, DictionaryInterface
+from miscnn.data_loading.interfaces.merged import MergedLabels
 from miscnn.data_loading.interfaces.nifti import NIFTI_interface, NIfTIInterface
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "DataInterface",
     "DictionaryInterface",
     "Dictionary_interface",
+    "MergedLabels",
     "NIFTI_interface",
     "NIfTIInterface",
     "get_data_interface_from_file_term",

@@ -149,7 +149,7 @@ def change_ranges(image: Image, source: Sequence[float], target: Sequence[float]
     Notes
     -----
     As knots lie on whole HU, the map is one straight line from each whole HU to the next: what
-    it adds, and how that grows, is looked up in a table, several times faster than ``numpy.interp``.
+    it adds, and how that grows, is looked up in a table, faster than ``numpy.interp`` searches.
     The result is exact but for the rounding of float32, and outside the knots bit by bit what it
     was.
     """

@@ -4,7 +4,7 @@ Positions are voxel indices. The map is separable: across the slices every voxel
 looks at the same one or two slices, and within them at the same four pixels in every slice. So
 the coordinates of one slice are enough: the pixels' weights are the rows of a sparse matrix, and
 one product with it turns all slices. That is the same linear interpolation that
-``scipy.ndimage.affine_transform`` makes from three coordinates of every voxel, in a fraction of the time.
+``scipy.ndimage.affine_transform`` makes from three coordinates of every voxel, in less time.
 """
 
 from __future__ import annotations

@@ -1,0 +1,423 @@
+"""The stacked CNN: several networks, each with its own recipe, that predict as one.
+
+After Kloenne et al., "Domain-specific cues improve robustness of deep learning-based
+segmentation of CT volumes" (2020): binary 3D MS-D Nets and multi-class 2D nnU-Nets, the best by
+validation score of each, are combined voxel by voxel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn.data_loading.sample import Sample
+from miscnn.exceptions import ConfigurationError, GridMismatchError, NotFittedError
+from miscnn.neural_network._combining import (
+    LabelSet,
+    NestedMean,
+    SoftmaxCombiner,
+    common_label_set,
+)
+from miscnn.neural_network._stacking import (
+    Callbacks,
+    Score,
+    Training,
+    Voxels,
+    at_voxels,
+    check_members,
+    cross_train,
+    draw,
+    inner_folds,
+    joint_history,
+    label_set_of,
+    shared_recipe,
+)
+from miscnn.neural_network.history import History
+from miscnn.neural_network.model import NeuralNetwork
+from miscnn.neural_network.prediction import Subjects, predict_subjects
+from miscnn.processing.chain import argmax_labels
+from miscnn.processing.preprocessor import Preprocessor
+
+Combiner = Literal["mean", "learned"]
+
+
+class StackedEnsemble:
+    """Networks of different dimension, grid and label set that predict as one.
+
+    Each member predicts probabilities on the grid of the *image*; there they are combined.
+
+    Parameters
+    ----------
+    members : sequence of NeuralNetwork
+        Trained ones predict at once (with ``combiner="mean"``). For :meth:`fit` they are
+        recipes: copies with fresh weights are trained, the members stay as they are. All work on
+        the same subjects. A member with fewer classes has a data set with
+        :class:`~miscnn.data_loading.interfaces.merged.MergedLabels`; the ensemble has the
+        classes that the members together tell apart.
+    combiner : {"mean", "learned"}
+        "mean": probability algebra over nested label sets
+        (:class:`~miscnn.neural_network._combining.NestedMean`). "learned": softmax regression
+        on the members' log-odds
+        (:class:`~miscnn.neural_network._combining.SoftmaxCombiner`), fitted to predictions for
+        subjects that the predicting network has not seen; any label sets.
+    top : int, optional
+        How many trained networks of each member :meth:`fit` keeps, the best by score on their
+        held-out subjects (the paper keeps 5). Default: all.
+    names : sequence of str, optional
+        One per member. Default: ``member-0``, ``member-1``, …
+    folds : int or splitter
+        Of the inner cross-validation of :meth:`fit`: a number of shuffled folds, or a splitter of
+        scikit-learn or of :mod:`miscnn.evaluation.splits`.
+    voxels : int
+        How many voxels per class and subject the learned combiner sees at most. Our choice.
+    seed : int
+        Of the folds and of the voxels.
+
+    Attributes
+    ----------
+    networks : list of list of NeuralNetwork
+        Per member those that predict; their mean is the member's prediction.
+    scores : list of list of Score
+        Per member, of all the networks that :meth:`fit` has trained.
+    label_set : tuple of tuples of int
+        What the ensemble's classes are in those of the data set.
+    preprocessor : Preprocessor
+        A recipe whose data set has the ensemble's classes.
+
+    Raises
+    ------
+    ConfigurationError
+        If the members' subjects, channels or label sets do not fit together.
+
+    Notes
+    -----
+    Networks of different folds are scored on different subjects, as in the paper: a fold of easy
+    subjects flatters its network.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[NeuralNetwork],
+        combiner: Combiner = "mean",
+        top: int | None = None,
+        names: Sequence[str] | None = None,
+        *,
+        folds: Any = 3,
+        voxels: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        self.members = list(members)
+        if not self.members or not all(hasattr(m, "predict_sample") for m in self.members):
+            raise ConfigurationError(
+                f"members must be a list of NeuralNetwork objects, got {members!r}"
+            )
+        if combiner not in get_args(Combiner):
+            raise ConfigurationError(f'combiner must be "mean" or "learned", got {combiner!r}')
+        for name, value in (("top", 1 if top is None else top), ("voxels", voxels)):
+            if value < 1:
+                raise ConfigurationError(f"{name} must be at least 1, got {value}")
+        if seed < 0:
+            raise ConfigurationError(f"seed must not be negative, got {seed}")
+        self.combiner: Combiner = combiner
+        self.top = top
+        self.names = (
+            [f"member-{k}" for k in range(len(self.members))]
+            if names is None
+            else [str(name) for name in names]
+        )
+        if len(self.names) != len(self.members) or len(set(self.names)) != len(self.names):
+            raise ConfigurationError(
+                f"names must hold a different name for each of {len(self.members)} member(s), "
+                f"got {self.names}"
+            )
+        self.folds = folds
+        self.voxels = voxels
+        self.seed = seed
+        data = [member.preprocessor.data for member in self.members]
+        check_members(data, self.names)
+        self.label_sets: list[LabelSet] = [label_set_of(d.interface) for d in data]
+        self.label_set: LabelSet = common_label_set(self.label_sets)
+        self._mean = NestedMean(self.label_sets, self.label_set) if combiner == "mean" else None
+        self._softmax: SoftmaxCombiner | None = None
+        self.preprocessor: Preprocessor = shared_recipe(
+            [member.preprocessor for member in self.members], self.label_sets, self.label_set
+        )
+        self.networks: list[list[NeuralNetwork]] = [[member] for member in self.members]
+        self.scores: list[list[Score]] = [[] for _ in self.members]
+        self._seen: frozenset[str] = frozenset()
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.label_set)
+
+    # ------------------------------------------------------------------ training
+
+    def fit(
+        self,
+        indices: Sequence[str],
+        folds: Any = None,
+        epochs: int = 20,
+        iterations: int | None = None,
+        callbacks: Callbacks = (),
+        verbose: int = 1,
+        seed: int | None = None,
+    ) -> History:
+        """Train the members in an inner cross-validation, keep the best, fit the combiner.
+
+        Each member is trained once per fold, from fresh weights, and predicts the subjects of
+        the fold that were held out. From these predictions come the scores by which ``top``
+        networks per member are kept, and what the learned combiner is fitted to. At the
+        prediction of new subjects a member's kept networks are averaged.
+
+        Parameters
+        ----------
+        indices : sequence of str
+            Subjects with a segmentation; no others are looked at.
+        folds, seed
+            Default: those of the constructor.
+        epochs, iterations
+            As in :meth:`NeuralNetwork.train`, for each network.
+        callbacks : sequence of Keras callbacks, or function that returns one
+            Each network gets deep copies, or what the function returns.
+        verbose : int
+            0 shows no progress bars.
+
+        Returns
+        -------
+        History
+            ``loss``, the mean over all networks, and each one's as ``<name>_fold<k>_loss``.
+        """
+        training = Training(epochs, iterations, callbacks, verbose)
+        return self._fit(indices, training, folds, seed)
+
+    def train(
+        self,
+        sample_list: Sequence[str],
+        epochs: int = 20,
+        iterations: int | None = None,
+        callbacks: Callbacks = (),
+        verbose: int = 1,
+    ) -> History:
+        """Call :meth:`fit` with the folds and the seed of the constructor.
+
+        By this name the ensemble goes where a network goes, such as into ``cross_validation``,
+        whose folds then lie around those of :meth:`fit`.
+        """
+        return self.fit(sample_list, None, epochs, iterations, callbacks, verbose)
+
+    def evaluate(
+        self,
+        training_samples: Sequence[str],
+        validation_samples: Sequence[str],
+        epochs: int = 20,
+        iterations: int | None = None,
+        callbacks: Callbacks = (),
+        verbose: int = 1,
+        restore_best: bool = False,
+    ) -> History:
+        """Fit on samples, and validate every network on others after each of its epochs.
+
+        Parameters
+        ----------
+        training_samples, validation_samples : sequence of str
+            Indices. The networks are trained, chosen and combined on the training samples.
+        restore_best : bool
+            End each network's training with the epoch of the lowest loss on the validation
+            samples: do not report scores on these then.
+        epochs, iterations, callbacks, verbose
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        History
+            As from :meth:`fit`, with ``val_`` values.
+        """
+        shared = sorted(set(training_samples) & set(validation_samples))
+        if shared:
+            raise ConfigurationError(
+                f"{len(shared)} sample(s) are both in training and in validation: "
+                f"{', '.join(shared[:5])}"
+            )
+        training = Training(
+            epochs, iterations, callbacks, verbose, list(validation_samples), restore_best
+        )
+        return self._fit(training_samples, training)
+
+    def _fit(
+        self,
+        indices: Sequence[str],
+        training: Training,
+        folds: Any = None,
+        seed: int | None = None,
+    ) -> History:
+        seed = self.seed if seed is None else seed
+        folds = self.folds if folds is None else folds
+        data_io = self.preprocessor.data
+        pairs = inner_folds(indices, folds, data_io, seed)
+        held_out = list(dict.fromkeys(index for pair in pairs for index in pair.held_out))
+        learned = self.combiner == "learned"
+        drawn = draw(held_out, data_io, self.voxels, seed) if learned else {}
+
+        trained = {
+            name: cross_train(member, name, pairs, training, self.top, drawn)
+            for name, member in zip(self.names, self.members, strict=True)
+        }
+        chosen = [result.chosen for result in trained.values()]
+        softmax = self._fit_softmax(chosen, drawn) if learned else None
+        # Only now, so that a fit that was broken off leaves the ensemble as it was.
+        self._softmax = softmax
+        self.networks = [result.networks for result in trained.values()]
+        self.scores = [result.scores for result in trained.values()]
+        self._seen = frozenset(index for pair in pairs for index in pair.training)
+        return joint_history(trained)
+
+    def fit_combiner(self, indices: Sequence[str], seed: int | None = None) -> None:
+        """Fit the learned combiner for networks that are trained already.
+
+        Parameters
+        ----------
+        indices : sequence of str
+            Subjects with a segmentation that *no* network of the ensemble was trained on: on
+            its own training subjects a network is surer than it is right, and the combiner would
+            believe it. Known is only what :meth:`fit` has trained on; of networks that came
+            trained, their owner must know.
+        seed : int, optional
+            Default: that of the constructor.
+
+        Raises
+        ------
+        ConfigurationError
+            If the ensemble takes means, or :meth:`fit` has trained on one of the subjects.
+        """
+        if self.combiner != "learned":
+            raise ConfigurationError(
+                'there is nothing to fit for combiner="mean"; make the ensemble with '
+                'combiner="learned"'
+            )
+        samples = [str(index) for index in indices]
+        seen = sorted(set(samples) & self._seen)
+        if seen:
+            raise ConfigurationError(
+                f"networks of the ensemble were trained on {len(seen)} of the subjects "
+                f"({', '.join(seen[:5])}); the combiner must learn from others"
+            )
+        drawn = draw(
+            samples, self.preprocessor.data, self.voxels, self.seed if seed is None else seed
+        )
+        chosen: list[dict[str, NDArray[Any]]] = [{} for _ in self.networks]
+        for index in samples:
+            sample = self.preprocessor.data.sample_loader(index, load_seg=False)
+            for number, probabilities in enumerate(self._predictions(sample)):
+                values = at_voxels(probabilities, drawn[index], index, self.names[number])
+                chosen[number][index] = values
+        self._softmax = self._fit_softmax(chosen, drawn)
+
+    def _fit_softmax(
+        self, chosen: Sequence[Mapping[str, NDArray[Any]]], drawn: Mapping[str, Voxels]
+    ) -> SoftmaxCombiner:
+        if not drawn:
+            raise ConfigurationError("there are no subjects to learn from: the list is empty")
+        return SoftmaxCombiner.fitted(
+            [np.concatenate([member[index] for index in drawn]) for member in chosen],
+            np.concatenate([voxels.labels for voxels in drawn.values()]),
+            np.concatenate([voxels.weights for voxels in drawn.values()]),
+            self.classes,
+        )
+
+    def reset(self) -> None:
+        """Forget everything that was learned: networks, scores, the combiner, and the members'."""
+        for member in self.members:
+            member.reset()
+        self.networks = [[member] for member in self.members]
+        self.scores = [[] for _ in self.members]
+        self._softmax = None
+        self._seen = frozenset()
+
+    # ------------------------------------------------------------------ prediction
+
+    def predict(
+        self,
+        sample_list: Subjects,
+        return_output: bool = False,
+        activation_output: bool = False,
+        output_path: str | Path | None = None,
+        verbose: int = 1,
+    ) -> list[NDArray[Any]] | None:
+        """Predict subjects on the grids of their images.
+
+        Parameters and results are those of :meth:`NeuralNetwork.predict`.
+        """
+        return predict_subjects(
+            sample_list,
+            self.preprocessor.data,
+            self.predict_sample,
+            return_output,
+            activation_output,
+            output_path,
+            verbose,
+        )
+
+    def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
+        """Predict one sample; return a label map, or probabilities ``(…, classes)``."""
+        combine = self._mean if self._mean is not None else self._softmax
+        if combine is None:
+            raise NotFittedError(
+                "the combiner has learned nothing yet: call fit(indices), or for networks that "
+                "are trained already fit_combiner(indices)"
+            )
+        probabilities = combine(self._predictions(sample))
+        return probabilities if activation_output else argmax_labels(probabilities)
+
+    def _predictions(self, sample: Sample) -> list[NDArray[np.float32]]:
+        """Return, per member, the mean of its networks' probabilities on the image's grid."""
+        result = []
+        for name, label_set, networks in zip(
+            self.names, self.label_sets, self.networks, strict=True
+        ):
+            view = sample.copy()
+            view.segmentation = None
+            view.classes = len(label_set)
+            total: NDArray[np.float32] | None = None
+            for network in networks:
+                found = np.asarray(network.predict_sample(view, True), dtype=np.float32)
+                if found.shape != (*sample.spatial_shape, len(label_set)):
+                    raise GridMismatchError(
+                        sample.index,
+                        f"{name} predicts the shape {found.shape}, the image asks for "
+                        f"{(*sample.spatial_shape, len(label_set))}",
+                    )
+                total = found if total is None else total + found
+            assert total is not None  # a member has at least one network
+            result.append(total / np.float32(len(networks)))
+        return result
+
+    # ------------------------------------------------------------------ files
+
+    def dump(self, file_path: str | Path) -> None:
+        """Write everything into a *folder* of this name; the same as :meth:`save`.
+
+        By this name ``cross_validation`` keeps what it has trained.
+        """
+        self.save(file_path)
+
+    def save(self, folder: str | Path) -> None:
+        """Write everything a prediction needs into one folder; read it with :func:`miscnn.load`.
+
+        Each network is a bundle of its own, ``<member>-<number>``. ``ensemble.json`` is written
+        last: a folder that has one is complete.
+        """
+        from miscnn.neural_network.bundle import save_ensemble
+
+        save_ensemble(self, folder)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(
+            f"{name}: {len(networks)}"
+            for name, networks in zip(self.names, self.networks, strict=True)
+        )
+        return f"StackedEnsemble({counts}; {self.combiner}, {self.classes} classes)"

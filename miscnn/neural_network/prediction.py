@@ -1,0 +1,137 @@
+"""Predicting many subjects: finding them, loading them, and writing or returning results.
+
+What a network and an ensemble of networks have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from miscnn.data_loading._checks import non_finite
+from miscnn.data_loading.data_io import DataIO
+from miscnn.data_loading.interfaces.base import DataInterface
+from miscnn.data_loading.interfaces.merged import MergedLabels
+from miscnn.data_loading.sample import Sample
+from miscnn.exceptions import ConfigurationError, SampleError
+
+# What predict() takes: indices, a folder, or subjects in memory.
+Subjects = str | Path | Sample | NDArray[Any] | Sequence[str | Sample | NDArray[Any]]
+
+
+class PredictSample(Protocol):
+    """Predicts one sample: a label map, or probabilities ``(…, classes)``."""
+
+    def __call__(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
+        """Return the prediction on the grid of the sample's image."""
+
+
+def predict_subjects(
+    given: Subjects,
+    data_io: DataIO,
+    predict_sample: PredictSample,
+    return_output: bool = False,
+    activation_output: bool = False,
+    output_path: str | Path | None = None,
+    verbose: int = 1,
+) -> list[NDArray[Any]] | None:
+    """Predict subjects one after the other; write the results, or return them.
+
+    Parameters
+    ----------
+    given : list of str, path, Sample or ndarray, or a list of them
+        Indices of the data set, a folder in the layout of its interface, or subjects in memory.
+    data_io : DataIO
+        The data set.
+    predict_sample : callable
+        ``predict_sample(sample, activation_output)`` returns one prediction.
+    return_output : bool
+        Return arrays instead of writing files. Subjects in memory are always returned.
+    activation_output : bool
+        Probabilities instead of label maps.
+    output_path : path, optional
+        Folder for the files. Default: the data set's ``output_path``.
+    verbose : int
+        0 shows no progress bar.
+
+    Returns
+    -------
+    list of ndarray or None
+        In the order asked for; None if files were written.
+
+    Raises
+    ------
+    ConfigurationError
+        If indices and subjects in memory stand in one list and nothing is to be returned.
+    """
+    data_io, subjects = find_subjects(given, data_io)
+    results = []
+    in_memory = [not isinstance(s, str) for s in subjects]
+    if any(in_memory) and not all(in_memory) and not return_output:
+        raise ConfigurationError(
+            "indices and arrays in one list: ask for return_output=True, or predict them apart"
+        )
+    keep = return_output or any(in_memory)
+    for subject in tqdm(subjects, desc="predicting", unit="sample", disable=not verbose):
+        sample = load_subject(subject, data_io)
+        prediction = predict_sample(sample, activation_output)
+        if keep:
+            results.append(prediction)
+            continue
+        sample.add_prediction(prediction, activation_output)
+        target = output_path if output_path is not None else data_io.output_path
+        data_io.interface.save_prediction(sample, target)
+    return results if keep else None
+
+
+def find_subjects(
+    given: Subjects, data_io: DataIO
+) -> tuple[DataIO, Sequence[str | Sample | NDArray[Any]]]:
+    """Return the data set that the subjects belong to, and a list of the subjects."""
+    if isinstance(given, Path) or (
+        isinstance(given, str) and given not in data_io.indices_list and Path(given).is_dir()
+    ):
+        data_io = DataIO(_unused(data_io.interface), given, output_path=data_io.output_path)
+        return data_io, data_io.get_indiceslist()
+    if isinstance(given, (str, Sample)):
+        return data_io, [given]
+    if isinstance(given, np.ndarray) and given.dtype.kind not in "UO":
+        return data_io, [given]
+    return data_io, [str(g) if isinstance(g, np.str_) else g for g in given]
+
+
+def _unused(interface: DataInterface) -> DataInterface:
+    """Return an interface of the same settings that looks at no folder yet."""
+    if isinstance(interface, MergedLabels):  # the one inside may be of a class of the user's
+        return MergedLabels(_unused(interface.interface), interface.groups)
+    return type(interface).from_config(interface.get_config())
+
+
+def load_subject(subject: str | Sample | NDArray[Any], data_io: DataIO) -> Sample:
+    """Return a subject as a sample; no segmentation is needed."""
+    if isinstance(subject, Sample):
+        return subject
+    if isinstance(subject, str):
+        return data_io.sample_loader(subject, load_seg=False)
+    interface = data_io.interface
+    return Sample(
+        "array",
+        subject,
+        interface.channels,
+        interface.classes,
+        three_dim=interface.three_dim,
+    )
+
+
+def check_finite(sample: Sample) -> None:
+    """Raise SampleError if the image holds NaN or infinite values."""
+    odd = non_finite(sample.image)
+    if odd is not None:
+        raise SampleError(
+            sample.index, f"{odd[0]} image values are NaN or infinite, the first at {odd[1]}"
+        )
