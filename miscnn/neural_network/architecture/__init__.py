@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from miscnn.neural_network.architecture.base import Abstract_Architecture, Architecture
+from miscnn.neural_network.architecture.msdnet import MSDNet
 from miscnn.neural_network.architecture.nnunet import NNUNet
 from miscnn.neural_network.architecture.unet.standard import UNetStandard
 
-__all__ = ["Abstract_Architecture", "Architecture", "NNUNet", "UNetStandard"]
+__all__ = ["Abstract_Architecture", "Architecture", "MSDNet", "NNUNet", "UNetStandard"]

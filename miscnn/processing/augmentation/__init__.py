@@ -6,6 +6,7 @@ from miscnn.processing.augmentation.base import Augmentation, PatchGrid
 from miscnn.processing.augmentation.compose import Compose
 from miscnn.processing.augmentation.ct import CTAugmentation
 from miscnn.processing.augmentation.general import Data_Augmentation, GeneralAugmentation
+from miscnn.processing.augmentation.multidimensional import MultidimensionalAugmentation
 
 __all__ = [
     "Augmentation",
@@ -13,5 +14,6 @@ __all__ = [
     "Compose",
     "Data_Augmentation",
     "GeneralAugmentation",
+    "MultidimensionalAugmentation",
     "PatchGrid",
 ]

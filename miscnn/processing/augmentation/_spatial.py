@@ -22,6 +22,9 @@ from batchgenerators.augmentations.utils import (
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter, gaussian_filter1d
 
+from miscnn.processing.augmentation import _sampling
+from miscnn.processing.augmentation._sampling import Positions
+
 Array = NDArray[Any]
 
 _affine: Any = affine_transform  # the types of its stubs are narrower than what it takes
@@ -112,11 +115,11 @@ def shift(
             array = array[(slice(None),) * axis + (slice(first, first + want),)]
         else:
             index = np.arange(first, first + want)
-            array = np.take(array, _at_border(index, size, border), axis=axis)
+            array = np.take(array, at_border(index, size, border), axis=axis)
     return array
 
 
-def _at_border(index: NDArray[np.intp], size: int, border: str) -> NDArray[np.intp]:
+def at_border(index: NDArray[np.intp], size: int, border: str) -> NDArray[np.intp]:
     if border == "nearest":
         return np.clip(index, 0, size - 1)
     index = index % (2 * size)  # reflect: d c b a | a b c d | d c b a
@@ -138,42 +141,109 @@ def warp(
     start = (np.asarray(segmentation.shape) - np.asarray(shape)) // 2
     offset = start + half - matrix @ (half + translation)
     if "elastic" in parameters:
-        coordinates = _coordinates(shape, matrix, offset)
-        _displace(coordinates, parameters["elastic"])
-        channels = [
-            interpolate_img(image[..., channel], coordinates, order, border)
-            for channel in range(image.shape[-1])
-        ]
-        labels = interpolate_img(segmentation, coordinates, 0, border, is_seg=True)
-        return np.stack(channels, axis=-1), labels
+        displacement = _displacement(shape, parameters["elastic"])
+    else:
+        across = untouched_axis(matrix)
+        if order <= 1 and across is not None:
+            first = int(start[across] - translation[across])
+            return warp_slices(
+                image, segmentation, shape, matrix, offset, across, first, order, border
+            )
+        displacement = None
+    positions = affine_positions(shape, matrix, offset, displacement)
+    if order <= 1:
+        return _sampling.resample(image, segmentation, shape, positions, border, order=order)
+    # Splines are SciPy's; labels are taken at the same positions as always.
+    _, labels = _sampling.resample(image[..., :0], segmentation, shape, positions, border)
+    moved = np.empty((*shape, image.shape[-1]), dtype=np.float32)
+    coordinates = None if displacement is None else positions(0, shape[0])
     if np.count_nonzero(matrix - np.diag(np.diag(matrix))) == 0:
         matrix = np.diag(matrix)  # SciPy is faster where no axes are mixed
-    moved = np.empty((*shape, image.shape[-1]), dtype=np.float32)
     for channel in range(image.shape[-1]):
-        _affine(image[..., channel], matrix, offset, shape, moved[..., channel], order, border)
-    return moved, _affine(segmentation, matrix, offset, shape, segmentation.dtype, 0, border)
+        if coordinates is None:
+            _affine(image[..., channel], matrix, offset, shape, moved[..., channel], order, border)
+        else:
+            moved[..., channel] = interpolate_img(image[..., channel], coordinates, order, border)
+    return moved, labels
 
 
-def _coordinates(shape: Sequence[int], matrix: Array, offset: Array) -> NDArray[np.float32]:
-    # Not batchgenerators' mesh and rotate_coords_3d: these are float64, and multiply by BLAS,
-    # whose last bits may depend on its number of threads.
-    grid = [axis.astype(np.float32) for axis in np.ogrid[tuple(slice(size) for size in shape)]]
-    coordinates = np.empty((len(shape), *shape), dtype=np.float32)
+def untouched_axis(matrix: Array) -> int | None:
+    """Return the axis of a 3D map that is neither scaled nor mixed with another, if there is."""
+    if len(matrix) != 3:
+        return None
+    unit = np.eye(3)
+    for axis in range(3):
+        alone = np.array_equal(matrix[axis], unit[axis])
+        if alone and np.array_equal(matrix[:, axis], unit[axis]):
+            return axis
+    return None
+
+
+def warp_slices(
+    image: NDArray[np.float32],
+    segmentation: Array,
+    patch_shape: Sequence[int],
+    matrix: Array,
+    offset: Array,
+    across: int,
+    first: int,
+    order: int,
+    border: str,
+) -> tuple[NDArray[np.float32], Array]:
+    """Apply a map that leaves an axis alone: one map of the plane for all its slices.
+
+    ``first`` is the index of the input's slice that is the first of the patch. A third of the
+    work of the map in 3D: four neighbours, and positions of one slice.
+    """
+    index = np.arange(first, first + patch_shape[across])
+    index = at_border(index, segmentation.shape[across], border)
+    plane = [axis for axis in range(3) if axis != across]
+    shape = [patch_shape[axis] for axis in plane]
+    positions = affine_positions(shape, matrix[np.ix_(plane, plane)], offset[plane])
+    return _sampling.resample_slices(
+        image, segmentation, shape, positions, across, index, border, order=order
+    )
+
+
+def affine_positions(
+    shape: Sequence[int],
+    matrix: Array,
+    offset: Array,
+    displacement: Positions | None = None,
+) -> Positions:
+    """Return the positions ``matrix @ o + offset (+ displacement)`` for output voxels ``o``.
+
+    They are made row by row, so that neither the memory of a large image's positions is
+    needed nor the processor's cache left.
+    """
+    # Not batchgenerators' mesh and rotate_coords_3d: these multiply by BLAS, whose last bits may
+    # depend on its number of threads.
+    plane = np.empty((len(shape), 1, *shape[1:]))
     for row in range(len(shape)):
-        total: Any = np.float32(offset[row])
-        for column, axis in enumerate(grid):
+        plane[row] = offset[row]
+        for column, axis in enumerate(np.ogrid[tuple(slice(size) for size in shape[1:])], 1):
             if matrix[row, column] != 0:
-                total = total + np.float32(matrix[row, column]) * axis
-        coordinates[row] = total
-    return coordinates
+                plane[row] += matrix[row, column] * axis
+
+    def positions(first: int, last: int) -> NDArray[np.float32]:
+        rows = np.multiply.outer(matrix[:, 0], np.arange(first, last, dtype=float))
+        rows = rows.reshape((*rows.shape, *(1,) * (len(shape) - 1)))
+        found: NDArray[np.float32] = (plane + rows).astype(np.float32)
+        if displacement is not None:
+            found += displacement(first, last)
+        return found
+
+    return positions
 
 
-def _displace(coordinates: NDArray[np.float32], elastic: Mapping[str, Any]) -> None:
+def _displacement(shape: Sequence[int], elastic: Mapping[str, Any]) -> Positions:
     rng = np.random.default_rng(int(elastic["seed"]))
+    field = np.zeros((len(shape), *shape), dtype=np.float32)
     for axis in elastic["axes"]:
-        coordinates[axis] += smooth_field(
-            rng, coordinates.shape[1:], float(elastic["sigma"]), float(elastic["displacement"])
+        field[axis] = smooth_field(
+            rng, shape, float(elastic["sigma"]), float(elastic["displacement"])
         )
+    return lambda first, last: field[:, first:last]
 
 
 def deviation_of_alpha(sigma: float, ndim: int) -> float:
