@@ -19,15 +19,31 @@ from numpy.typing import NDArray
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.interfaces import NIfTIInterface
 from miscnn.data_loading.interfaces.base import geometry_from_details
-from miscnn.exceptions import GridMismatchError, MissingFileError, UnreadableFileError
+from miscnn.exceptions import (
+    ConfigurationError,
+    GridMismatchError,
+    MissingFileError,
+    UnreadableFileError,
+)
 
 _IMAGES, _MASKS = "DICOM_anon", "Ground"
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])  # DICOM counts to the left and to the back
 
 
 def _patients(path: Path) -> list[Path]:
+    """Folders of CT patients; CHAOS has MR in folders of the same names beside them."""
     found = (folder.parent for folder in path.glob(f"**/{_IMAGES}") if folder.is_dir())
-    return sorted(p for p in found if any((p / _IMAGES).glob("*.dcm")))
+    return sorted(patient for patient in found if _modality(patient / _IMAGES) == "CT")
+
+
+def _modality(folder: Path) -> str | None:
+    first = min(folder.glob("*.dcm"), default=None)
+    if first is None:
+        return None
+    import pydicom
+
+    header = pydicom.dcmread(first, stop_before_pixels=True, specific_tags=["Modality"])
+    return str(header.get("Modality", ""))
 
 
 def is_chaos(path: str | Path) -> bool:
@@ -48,10 +64,16 @@ class CHAOSInterface(NIfTIInterface):
 
     def initialize(self, input_path: str | Path) -> list[str]:
         """Find the patients; an index is the name of a patient's folder."""
-        self._found = {folder.name: folder for folder in _patients(Path(input_path))}
+        patients = _patients(Path(input_path))
+        self._found = {folder.name: folder for folder in patients}
         if not self._found:
             raise MissingFileError(
-                f"no patient below {input_path}: expected <patient>/{_IMAGES}/*.dcm"
+                f"no CT patient below {input_path}: expected <patient>/{_IMAGES}/*.dcm"
+            )
+        if len(self._found) < len(patients):
+            raise ConfigurationError(
+                f"patients of the same name below {input_path}: {', '.join(map(str, patients))}; "
+                "read training and test set apart"
             )
         return sorted(self._found)
 

@@ -47,6 +47,10 @@ def folder(real_data: Path, tmp_path: Path) -> Path:
         mask = np.zeros(pydicom.dcmread(path).pixel_array.shape, np.uint8)
         mask[number, 3] = 255  # row, column
         iio.imwrite(patient / "Ground" / f"liver_GT_{number:03d}.png", mask)
+    other = tmp_path / "data" / "Train_Sets" / "MR" / "7" / "T2SPIR" / "DICOM_anon"
+    other.mkdir(parents=True)
+    mr = next((real_data / "sarcoma_dicom" / "STS_001" / "MR_T1" / "image").glob("*.dcm"))
+    shutil.copy(mr, other / "IMG-0001.dcm")
     return tmp_path / "data"
 
 
@@ -55,6 +59,7 @@ def test_a_patient_lies_where_the_nifti_of_the_same_scan_lies(
     folder: Path, real_data: Path
 ) -> None:
     assert chaos.is_chaos(folder)
+    assert not chaos.is_chaos(folder / "Train_Sets" / "MR")
     data_io = miscnn.DataIO(chaos.CHAOSInterface(), folder)
     assert data_io.get_indiceslist() == ["7"]
     sample = data_io.sample_loader("7", load_seg=True)

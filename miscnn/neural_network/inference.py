@@ -86,7 +86,10 @@ def _predict_stacks(
     measures: Sequence[Mapping[str, Any]],
     multiple: Sequence[int],
 ) -> NDArray[np.float32]:
-    """Predict every slice of a volume in stacks; slices in several stacks get their mean."""
+    """Predict every slice of a volume in stacks; slices in several stacks get their mean.
+
+    The slices of a stack lie as far apart as those that the network was trained on.
+    """
     geometry = sample.geometry
     axis = geometry.slice_axis
     plane = [geometry.shape[a] for a in plane_axes(geometry.ndim, axis)]
@@ -95,10 +98,10 @@ def _predict_stacks(
     within = tuple(slice(-s, -s + n) for s, n in zip(start, plane, strict=True))
     fill = sample.image.min(axis=(0, 1, 2))
     (depth,) = round_up([preprocessor.slices_per_volume or 1], multiple[2:])
-    groups = slice_groups(geometry.n_slices, depth)
+    groups = slice_groups(geometry.n_slices, depth, preprocessor.stack_gap)
 
     size = preprocessor.batch_size
-    total: NDArray[np.float32] | None = None  # (slices, plane, classes)
+    total: NDArray[np.float32] | None = None
     count = np.zeros(geometry.n_slices, dtype=np.float32)
     for first in range(0, len(groups), size):
         chunk = groups[first : first + size]
@@ -112,14 +115,15 @@ def _predict_stacks(
         stacks += [stacks[-1]] * (size - len(chunk))  # one shape of batches
         output = _run(network, np.stack(stacks))
         if total is None:
-            total = np.zeros((geometry.n_slices, *plane, output.shape[-1]), dtype=np.float32)
+            total = np.zeros((*geometry.shape, output.shape[-1]), dtype=np.float32)
+        by_slice = np.moveaxis(total, axis, 0)
         for group, values in zip(chunk, output, strict=False):
-            slices = np.moveaxis(values[within], 2, 0)
-            np.add.at(total, group, slices)
-            np.add.at(count, group, 1)
+            for place, number in enumerate(group):
+                by_slice[number] += values[within][:, :, place]
+                count[number] += 1
     assert total is not None  # a volume has at least one slice
-    total /= count[:, np.newaxis, np.newaxis, np.newaxis]
-    return np.ascontiguousarray(np.moveaxis(total, 0, axis))
+    by_slice /= count[:, np.newaxis, np.newaxis, np.newaxis]
+    return total
 
 
 def _run(network: Network, batch: NDArray[np.float32]) -> NDArray[Any]:

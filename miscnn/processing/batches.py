@@ -24,6 +24,9 @@ Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
 # Stands for the epoch in the seed of validation batches, which are the same in every epoch.
 _VALIDATION_EPOCH = 2**32 - 1
 
+# An epoch, and how often it has gone through all items before.
+Turn = tuple[int, int]
+
 # Tells the stream of random slices from those of batches.
 _SLICE_STREAM = 0x51CE
 
@@ -122,7 +125,7 @@ class BatchMaker:
         rng = np.random.default_rng([self._recipe.seed, epoch, number])
         augmentation = self._augmentation(rng)
         chosen = self._chosen(epoch, number)
-        patches = [self._patch(item, rng, epoch, augmentation) for item in chosen]
+        patches = [self._patch(item, rng, (epoch, turn), augmentation) for item, turn in chosen]
         images = np.stack([image for image, _ in patches])
         labels = np.stack([label for _, label in patches])
         return images, labels
@@ -140,17 +143,18 @@ class BatchMaker:
         probability = augmentation.batch_probability(self._recipe.network_axes)
         return augmentation if probability >= 1 or rng.random() < probability else None
 
-    def _chosen(self, epoch: int, number: int) -> list[_Item]:
+    def _chosen(self, epoch: int, number: int) -> list[tuple[_Item, int]]:
+        """The items of a batch, each with how often the epoch has gone through all before."""
         size, n = self._recipe.batch_size, len(self._items)
         first = number * size
         if not self._training:
             first %= size * len(self)
-            return self._items[first : first + size]
+            return [(item, 0) for item in self._items[first : first + size]]
         chosen = []
         for position in range(first, first + size):
             # Beyond the last item the epoch goes on with a new permutation.
             around, place = divmod(position, n)
-            chosen.append(self._items[int(self._permutation(epoch, around)[place])])
+            chosen.append((self._items[int(self._permutation(epoch, around)[place])], around))
         return chosen
 
     def _draw_permutation(self, epoch: int, around: int) -> NDArray[np.intp]:
@@ -213,11 +217,11 @@ class BatchMaker:
         return round_up([int(n) for n in largest], self._multiple[: len(largest)])
 
     def _patch(
-        self, item: _Item, rng: np.random.Generator, epoch: int, augmentation: Augmentation | None
+        self, item: _Item, rng: np.random.Generator, turn: Turn, augmentation: Augmentation | None
     ) -> tuple[NDArray[np.float32], NDArray[Any]]:
         recipe = self._recipe
         prepared, measures = self._sources[item.index]
-        view = self._view(item, prepared, rng, epoch, augmentation)
+        view = self._view(item, prepared, rng, turn, augmentation)
         parameters: dict[str, Any] = {}
         margin: Sequence[int] = (0,) * len(view.shape)
         if augmentation is not None:
@@ -236,7 +240,7 @@ class BatchMaker:
         item: _Item,
         prepared: PreparedSample,
         rng: np.random.Generator,
-        epoch: int,
+        turn: Turn,
         augmentation: Augmentation | None,
     ) -> BoxView | SliceView:
         """Say what of a sample an item shows, drawing what is left to chance."""
@@ -246,7 +250,7 @@ class BatchMaker:
         axis = prepared.geometry.slice_axis
         shape = tuple(n for a, n in enumerate(prepared.geometry.shape) if a != axis)
         window = self._plane_window(prepared)
-        positions = self._slices(item, prepared, rng, epoch, augmentation)
+        positions = self._slices(item, prepared, rng, turn, augmentation)
         start = draw_start(rng, shape, window)
         return SliceView(axis, positions, start, window, self._recipe.is_stacked)
 
@@ -255,7 +259,7 @@ class BatchMaker:
         item: _Item,
         prepared: PreparedSample,
         rng: np.random.Generator,
-        epoch: int,
+        turn: Turn,
         augmentation: Augmentation | None,
     ) -> Positions:
         if not self._recipe.samples_slices:
@@ -264,25 +268,26 @@ class BatchMaker:
         foreground, background = self._slice_choice(item.index)
         available = foreground
         if augmentation is not None and len(foreground):
-            available = augmentation.sample_slices(rng, foreground)
+            # A slice is one of its own: among single slices none is skipped.
+            wanted = self._stack_size if self._recipe.is_stacked else len(foreground)
+            available = augmentation.sample_slices(rng, foreground, wanted)
         if self._recipe.is_stacked:
             number, share = self._stack_size, self._recipe.background_slices
             return choose_slices(rng, available, number, background, share)
-        position = self._drawn_slices(item.index, epoch)[item.number]
-        if available is not foreground and position in foreground:
-            position = rng.choice(available)
-        return np.asarray([position])
+        position = self._drawn_slices(item.index, turn)[item.number]
+        beside = available[np.abs(available - position) < 0.5]
+        return rng.choice(beside, 1) if len(beside) else np.asarray([position])
 
     @property
     def _stack_size(self) -> int:
         """Slices in a stack: what was asked for, rounded up to what the network can take."""
         return round_up([self._recipe.slices_per_volume or 1], self._multiple[-1:])[0]
 
-    def _choose_once(self, index: str, epoch: int) -> Positions:
-        """The random slices of a volume in an epoch, whatever batches they end up in."""
+    def _choose_once(self, index: str, turn: Turn) -> Positions:
+        """The random slices of a volume in one turn, whatever batches they end up in."""
         recipe = self._recipe
         place = list(self._sources).index(index)
-        rng = np.random.default_rng([recipe.seed, epoch, _SLICE_STREAM, place])
+        rng = np.random.default_rng([recipe.seed, *turn, _SLICE_STREAM, place])
         foreground, background = self._slice_choice(index)
         number = recipe.slices_per_volume or 1
         return choose_slices(rng, foreground, number, background, recipe.background_slices)

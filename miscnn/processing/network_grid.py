@@ -19,14 +19,15 @@ def network_grid(
     """Return patch shape (voxels) and voxel size (mm) in the axes of the network.
 
     Without a patch shape the median shape of the subjects' images stands for it. Only headers
-    are read, of up to 50 subjects; each is None where there are no subjects to look at and the
-    recipe does not say it.
+    are read, of up to 50 subjects, and of the subfunctions only resampling and resizing are
+    taken into account; each is None where there are no subjects to look at and the recipe does
+    not say it.
     """
     patch = preprocessor.patch_shape
     if preprocessor.data_io is None:
         return patch, None
     indices = preprocessor.data_io.indices_list
-    step = max(1, len(indices) // _MOST_HEADERS)
+    step = max(1, -(-len(indices) // _MOST_HEADERS))
     found = [_axes(preprocessor, preprocessor.data_io.geometry(i)) for i in indices[::step]]
     if not found:
         return patch, None
@@ -56,6 +57,8 @@ def _axes(
     if not preprocessor.is_stacked:
         return shape, spacing
     slices = preprocessor.slices_per_volume or 1
-    # A stack is spread over the volume, in training and in prediction.
-    gap = geometry.slice_thickness * max(1.0, geometry.n_slices / slices)
+    # Where the foreground is, and so how far apart random slices lie, no header tells: what is
+    # not said counts as a foreground of half the volume.
+    apart = preprocessor.slice_gap or max(1.0, geometry.n_slices / (2 * slices))
+    gap = geometry.slice_thickness * apart
     return (*shape, slices), (*spacing, gap)

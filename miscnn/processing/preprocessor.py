@@ -22,7 +22,8 @@ from miscnn.processing.chain import Step, run_chain, split_chain, undo_chain
 from miscnn.processing.patches import WindowGrid, round_up
 from miscnn.processing.preparation import PreparedSamples, ReachingSamples, measure_tail
 from miscnn.processing.prepared import PreparedSample
-from miscnn.processing.subfunctions.base import Subfunction
+from miscnn.processing.slices import mean_gap
+from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction
 
 _log = logging.getLogger("miscnn.processing.preprocessor")
 
@@ -92,6 +93,9 @@ class Preprocessor:
     background_slices : float
         Share of these slices that is drawn from those without foreground, 0 … 1. The paper
         takes none; a network that is to find an organ in a whole scan should see some.
+    slice_gap : int, optional
+        Distance of neighbours in the stacks of a prediction, in slices. Default: learned by
+        :meth:`fit`, the mean distance of the random slices over the training subjects.
     workers : int
         Number of threads that prepare samples.
 
@@ -122,6 +126,7 @@ class Preprocessor:
         slice_axis: int | None = None,
         slices_per_volume: int | None = None,
         background_slices: float = 0.0,
+        slice_gap: int | None = None,
         workers: int = 2,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("workers", workers)):
@@ -169,9 +174,15 @@ class Preprocessor:
         self.slice_axis = slice_axis
         self.slices_per_volume = slices_per_volume
         self.background_slices = background_slices
+        if slice_gap is not None and slice_gap < 1:
+            raise ConfigurationError(f"slice_gap must be at least 1, got {slice_gap}")
+        self.slice_gap = slice_gap
+        self._learned_gap: int | None = None
         self.workers = workers
         self._samples = PreparedSamples(self)
-        self._fitted = not any(s.needs_fit for s in self.subfunctions)
+        self._fitted = not any(s.needs_fit for s in self.subfunctions) and not (
+            self.is_stacked and slice_gap is None
+        )
         for subfunction in self.subfunctions:
             serialize(subfunction)  # what cannot be written down is refused now, not at the end
         if data_io is not None:
@@ -212,7 +223,9 @@ class Preprocessor:
             "slice_axis": self.slice_axis,
             "slices_per_volume": self.slices_per_volume,
             "background_slices": self.background_slices,
+            "slice_gap": self.slice_gap,
             "workers": self.workers,
+            "slice_gap_learned": self._learned_gap,
             "fitted": self._fitted,
         }
 
@@ -226,8 +239,10 @@ class Preprocessor:
         """Make the recipe again from what :meth:`get_config` returned."""
         arguments = dict(config)
         fitted = bool(arguments.pop("fitted", False))
+        gap = arguments.pop("slice_gap_learned", None)
         made = cls(data_io, **from_json(arguments, custom_objects))
         made._fitted = made._fitted or fitted
+        made._learned_gap = gap
         return made
 
     @property
@@ -258,6 +273,11 @@ class Preprocessor:
     def is_stacked(self) -> bool:
         """Whether the network sees stacks of slices."""
         return self.analysis == "slice-stack"
+
+    @property
+    def stack_gap(self) -> int:
+        """Distance of neighbours in the stacks of a prediction, in slices."""
+        return self.slice_gap or self._learned_gap or 1
 
     @property
     def samples_slices(self) -> bool:
@@ -339,13 +359,17 @@ class Preprocessor:
 
     def get_statistics(self) -> list[dict[str, Any]] | None:
         """Return what the subfunctions have learned; None if they have yet to learn."""
-        return [s.get_state() for s in self.subfunctions] if self._fitted else None
+        if not self._fitted:
+            return None
+        return [*(s.get_state() for s in self.subfunctions), {"slice_gap": self._learned_gap}]
 
     def set_statistics(self, statistics: Sequence[Mapping[str, Any]]) -> None:
         """Take over what :meth:`get_statistics` returned."""
-        for subfunction, state in zip(self.subfunctions, statistics, strict=True):
+        *states, own = statistics
+        for subfunction, state in zip(self.subfunctions, states, strict=True):
             if subfunction.get_state() != state:
                 subfunction.set_state(state)
+        self._learned_gap = own["slice_gap"]
         self._fitted = True
 
     @property
@@ -366,7 +390,19 @@ class Preprocessor:
                 rng = np.random.default_rng([self.seed, _FIT_STREAM, position])
                 subfunction.fit(ReachingSamples(self._samples, indices, position), rng)
         self._fitted = True
+        if self.is_stacked and self.slice_gap is None:
+            self._learned_gap = self._measure_gap(indices)
         return self
+
+    def _measure_gap(self, indices: Sequence[str]) -> int:
+        self.prepare(indices)
+        gaps = []
+        for index in dict.fromkeys(indices):
+            prepared = self.prepared(index)
+            labels = np.asarray(prepared.labels[...])
+            size = self.slices_per_volume or 1
+            gaps.append(mean_gap(labels, prepared.geometry.slice_axis, size))
+        return max(1, round(float(np.median(gaps))))
 
     def check_fitted(self, subfunctions: Sequence[Subfunction]) -> None:
         """Raise NotFittedError if one of the subfunctions has yet to learn."""
@@ -436,11 +472,19 @@ class Preprocessor:
         if leaving:
             chain = ", ".join(type(s).__name__ for s in self.subfunctions)
             name, last = type(leaving[0]).__name__, type(head[-1]).__name__
+            mend = (
+                f"before {last} has run on the whole volume. Put {name} after {last}: first "
+                "resample, crop and pad, then window, then normalise"
+            )
+            if not isinstance(leaving[0], PointwiseSubfunction):
+                mend = (
+                    f"which runs on the whole volume. Let {name} keep Hounsfield units, and scale "
+                    "at the end of the chain with Windowing(..., scale=(0, 1)) or Normalization; a "
+                    "subfunction of your own that keeps them says so by keeps_hounsfield = True"
+                )
             raise ConfigurationError(
                 f"{type(self.data_augmentation).__name__} works on Hounsfield units, but in the "
-                f"chain {chain} the image leaves them with {name}, before {last} has run on the "
-                f"whole volume. Put {name} after {last}: first resample, crop and pad, then "
-                "window, then normalise"
+                f"chain {chain} the image leaves them with {name}, {mend}"
             )
         return next((i for i, s in enumerate(tail) if not s.keeps_hounsfield), len(tail))
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Positions = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 
 def foreground_slices(labels: NDArray[Any], slice_axis: int) -> NDArray[np.intp]:
@@ -35,8 +36,9 @@ def choose_slices(
     background : ndarray
         Positions to choose the given share of the slices from.
     share : float
+        What is not a whole number of slices is rounded up or down at random.
     """
-    others = min(round(share * number), number) if len(background) else 0
+    others = min(int(share * number + rng.random()), number) if len(background) else 0
     if not len(available):
         others = number
     parts = [_draw(rng, available, number - others), _draw(rng, background, others)]
@@ -52,7 +54,9 @@ def _draw(rng: np.random.Generator, positions: Positions, number: int) -> Positi
     return np.concatenate([np.repeat(positions, whole), drawn]).astype(np.float64)
 
 
-def take_slices(array: Any, slice_axis: int, positions: Positions, blend: bool) -> NDArray[Any]:
+def take_slices(
+    array: Any, slice_axis: int, positions: Positions | Indices, blend: bool
+) -> NDArray[Any]:
     """Return slices of a volume as a stack whose last spatial axis is across them.
 
     Parameters
@@ -91,20 +95,44 @@ def take_slices(array: Any, slice_axis: int, positions: Positions, blend: bool) 
     return np.stack(stack, axis=2)
 
 
-def slice_groups(n_slices: int, size: int) -> list[NDArray[np.intp]]:
-    """Divide all slices of a volume into stacks of equal size, each spread over the volume.
+def slice_groups(n_slices: int, size: int, gap: int = 1) -> list[NDArray[np.intp]]:
+    """Divide all slices of a volume into stacks whose slices lie ``gap`` apart.
 
-    Stack ``k`` holds every g-th slice from ``k`` on, as random slices of a training stack are
-    spread; in the last stacks the last slice is repeated to fill them.
+    A block of ``size · gap`` slices makes ``gap`` stacks; the last block ends with the volume
+    and overlaps the one before. In a shorter volume the slices lie closer; one with fewer
+    slices than a stack repeats some, evenly.
+
+    Parameters
+    ----------
+    n_slices : int
+        Slices of the volume.
+    size : int
+        Slices in a stack.
+    gap : int
+        Distance of neighbours in a stack, in slices.
 
     Returns
     -------
     list of ndarray
         Ascending indices; every slice occurs in at least one stack.
     """
-    groups = -(-n_slices // size)
-    steps = groups * np.arange(size)
-    return [np.minimum(k + steps, n_slices - 1) for k in range(groups)]
+    if n_slices <= size:
+        return [np.floor(np.linspace(0, n_slices, size, endpoint=False)).astype(np.intp)]
+    gap = max(1, min(gap, n_slices // size))
+    block = size * gap
+    starts = [*range(0, n_slices - block, block), n_slices - block]
+    within = gap * np.arange(size)
+    return [start + offset + within for start in starts for offset in range(gap)]
+
+
+def mean_gap(labels: NDArray[Any], slice_axis: int, size: int) -> float:
+    """Return how far apart random foreground slices of a volume lie on average, in slices."""
+    foreground = foreground_slices(labels, slice_axis)
+    if not len(foreground):
+        return 1.0
+    # The expected range of n of N numbers drawn without repetition is (N + 1)(n - 1)/(n + 1).
+    extent = foreground[-1] - foreground[0] + 1
+    return float(max(1.0, (extent + 1) / (size + 1)))
 
 
 def plane_axes(ndim: int, slice_axis: int) -> Sequence[int]:

@@ -195,8 +195,8 @@ def _check_slices(augmentation: Augmentation, seed: tuple[int, int]) -> None:
     for positions in ([7], [2, 3], [0, 1, 2, 5, 6, 9], range(4, 30)):
         available = np.asarray(positions, dtype=np.float64)
         handed, before = available.copy(), _global_state()
-        drawn = augmentation.sample_slices(np.random.default_rng(seed), handed)
-        again = augmentation.sample_slices(np.random.default_rng(seed), handed)
+        drawn = augmentation.sample_slices(np.random.default_rng(seed), handed, 4)
+        again = augmentation.sample_slices(np.random.default_rng(seed), handed, 4)
         unchanged = before == _global_state() and np.array_equal(handed, available)
         told = f"; of {available.tolist()} it made {drawn!r}"
         _require(unchanged, "sample_slices must change neither its input nor global random states")

@@ -30,7 +30,10 @@ def test_stacks_are_as_coarse_as_the_volume_divided_by_the_stack(make_data_io) -
     """The slices are the first axis of the file and the last of the network."""
     data_io = make_data_io([(40, 64, 32)], spacing=(5.0, 1.0, 1.0))
     stacks = recipe(data_io, analysis="slice-stack", subfunctions=[Resize((16, 16))])
-    assert network_grid(stacks) == ((16, 16, 16), (4.0, 2.0, 12.5))
+    # The slices are the file's first axis; their foreground is taken for half of the volume.
+    assert network_grid(stacks) == ((16, 16, 16), (4.0, 2.0, 6.25))
+    told = recipe(data_io, analysis="slice-stack", slice_gap=2)
+    assert network_grid(told) == ((64, 32, 16), (1.0, 1.0, 10.0))
     slices = recipe(data_io, analysis="slicewise", slice_axis=0)
     assert network_grid(slices) == ((64, 32), (1.0, 1.0))
     other = recipe(data_io, analysis="slicewise", slice_axis=1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +12,13 @@ from miscnn.exceptions import ConfigurationError
 from miscnn.processing.augmentation import Augmentation, Compose, GeneralAugmentation
 from miscnn.processing.augmentation.base import center_crop
 from miscnn.processing.batches import BatchMaker
-from miscnn.processing.slices import choose_slices, foreground_slices, slice_groups, take_slices
+from miscnn.processing.slices import (
+    choose_slices,
+    foreground_slices,
+    mean_gap,
+    slice_groups,
+    take_slices,
+)
 from miscnn.processing.subfunctions import (
     Clipping,
     Normalization,
@@ -69,14 +73,33 @@ def test_stacks_have_their_slices_last(axis: int) -> None:
     np.testing.assert_array_equal(nearest, np.moveaxis(labels, axis, 2)[:, :, [1, 2]])
 
 
-@given(st.integers(1, 200), st.integers(1, 32))
-def test_stacks_cover_every_slice(n_slices: int, size: int) -> None:
-    groups = slice_groups(n_slices, size)
+@given(st.integers(1, 200), st.integers(1, 32), st.integers(1, 9))
+def test_stacks_cover_every_slice(n_slices: int, size: int, gap: int) -> None:
+    groups = slice_groups(n_slices, size, gap)
     assert set(np.concatenate(groups)) == set(range(n_slices))
     for group in groups:
         assert len(group) == size
-        assert all(a <= b for a, b in pairwise(group))
-    assert len(groups) == -(-n_slices // size)
+        if n_slices >= size:  # all different, and evenly apart
+            assert set(np.diff(group)) <= {max(1, min(gap, n_slices // size))}
+        else:
+            assert np.bincount(group).max() - np.bincount(group).min() <= 1
+    assert len(groups) * size < 2 * max(n_slices, size)
+
+
+def test_known_stacks() -> None:
+    first_block, last_block = [[0, 2, 4, 6], [1, 3, 5, 7]], [[1, 3, 5, 7], [2, 4, 6, 8]]
+    assert [list(g) for g in slice_groups(9, 4, 2)] == first_block + last_block
+    assert [list(g) for g in slice_groups(3, 5)] == [[0, 0, 1, 1, 2]]
+
+
+def test_the_mean_gap_is_that_of_random_slices() -> None:
+    labels = np.zeros((3, 3, 80), np.uint8)
+    labels[1, 1, 10:70] = 1
+    available = np.arange(10.0, 70)
+    drawn = [choose_slices(rng(seed), available, 16, NONE, 0.0) for seed in range(300)]
+    expected = np.mean([np.diff(d).mean() for d in drawn])
+    assert mean_gap(labels, 2, 16) == pytest.approx(expected, rel=0.02)
+    assert mean_gap(np.zeros_like(labels), 2, 16) == 1.0
 
 
 def stacks(data_io: miscnn.DataIO, **options) -> miscnn.Preprocessor:
@@ -121,6 +144,31 @@ def test_validation_stacks_stay_the_same(make_data_io) -> None:
     maker = BatchMaker(stacks(scan(make_data_io)), ["s0"], training=False)
     assert maker.batch(0, 0)[0].shape == (1, 8, 10, 16, 1)
     np.testing.assert_array_equal(maker.batch(0, 0)[0], maker.batch(3, 0)[0])
+
+
+def test_predictions_are_stacked_as_the_network_was_trained(make_data_io) -> None:
+    """16 slices with foreground, 3 in a stack: random ones lie 17 / 4 slices apart on average."""
+    recipe = stacks(scan(make_data_io), slices_per_volume=3)
+    assert recipe.stack_gap == 1
+    recipe.fit(["s0"])
+    assert recipe.stack_gap == 4
+    again = miscnn.Preprocessor.from_config(recipe.get_config())
+    assert (again.stack_gap, again.slice_gap, again.fitted) == (4, None, True)
+    other = stacks(scan(make_data_io), slices_per_volume=3)
+    other.set_statistics(recipe.get_statistics())
+    assert other.stack_gap == 4
+    told = stacks(scan(make_data_io), slices_per_volume=3, slice_gap=2)
+    told.fit(["s0"])
+    assert told.stack_gap == 2
+    with pytest.raises(ConfigurationError, match="slice_gap"):
+        stacks(scan(make_data_io), slice_gap=0)
+
+
+def test_slices_are_drawn_anew_each_time_an_epoch_goes_round(make_data_io) -> None:
+    recipe = stacks(scan(make_data_io), analysis="slicewise", slices_per_volume=4, batch_size=4)
+    maker = BatchMaker(recipe, ["s0"], True)
+    rounds = [tuple(sorted(maker.batch(0, k)[0][:, 0, 0, 0])) for k in range(8)]
+    assert len(set(rounds)) > 4
 
 
 def test_slices_of_a_2d_network_are_all_different_within_an_epoch(make_data_io) -> None:
@@ -191,7 +239,7 @@ class Recorder(Augmentation):
     def batch_probability(self, dimensions: int) -> float:
         return self.probability
 
-    def sample_slices(self, rng, available):
+    def sample_slices(self, rng, available, wanted):
         return available[:-1] + 0.5
 
     def sample_parameters(self, rng, patch_shape, channels, grid=None):
@@ -253,7 +301,7 @@ def test_the_order_of_the_chain_is_checked(make_data_io) -> None:
     assert augmented(make_data_io, right, data_aug=Recorder()).augmentation_position == 0
     assert augmented(make_data_io, right, data_aug=Recorder(False)).augmentation_position == 2
     scaled = [TransformHU(normalize=True), Resampling((2, 2, 4))]
-    with pytest.raises(ConfigurationError, match="Put TransformHU after Resampling"):
+    with pytest.raises(ConfigurationError, match="Let TransformHU keep Hounsfield units"):
         BatchMaker(augmented(make_data_io, scaled, data_aug=Recorder()), ["s0"], True)
 
 

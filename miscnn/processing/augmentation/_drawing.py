@@ -55,6 +55,7 @@ class Choices:
 
     patch_shape: tuple[int, ...]
     plane: tuple[int, ...]
+    stacked: bool
     translation: list[Limits]
     rotation: list[Limits]
     scaling: Limits | None
@@ -66,10 +67,21 @@ class Choices:
     probabilities: dict[str, float]
 
     @classmethod
-    def read(cls, source: GeneralAugmentation, patch_shape: Sequence[int]) -> Self:
-        """Read and check the arguments; raises ConfigurationError."""
+    def read(
+        cls,
+        source: GeneralAugmentation,
+        patch_shape: Sequence[int],
+        stacked_along: int | None = None,
+    ) -> Self:
+        """Read and check the arguments; raises ConfigurationError.
+
+        Between slices that are no neighbours in the scan (along the axis ``stacked_along``)
+        nothing is interpolated: all is done within them.
+        """
         shape = tuple(patch_shape)
         plane = _spatial.plane_of(shape)
+        if stacked_along is not None:
+            plane = tuple(axis for axis in range(len(shape)) if axis != stacked_along)
         rotation = _ranges.read_rotation(source.rotation, len(shape), ROTATION)
         if len(plane) < len(shape):
             rotation = [
@@ -78,7 +90,11 @@ class Choices:
         limits = _ranges.read_range(
             "translation", source.translation, TRANSLATION, number="symmetric"
         )
-        units = shape if source.translation_unit == "fraction" else (1,) * len(shape)
+        units: Sequence[float] = (
+            shape if source.translation_unit == "fraction" else (1,) * len(shape)
+        )
+        if stacked_along is not None:
+            units = [n if axis in plane else 0 for axis, n in enumerate(units)]
         colours = {
             "contrast": _ranges.read_factors("contrast", source.contrast, CONTRAST),
             "brightness": _ranges.read_factors("brightness", source.brightness, BRIGHTNESS),
@@ -92,6 +108,7 @@ class Choices:
         return cls(
             patch_shape=shape,
             plane=plane,
+            stacked=stacked_along is not None,
             translation=[(limits[0] * n, limits[1] * n) for n in units] if limits else [],
             rotation=rotation,
             scaling=_ranges.read_factors("scaling", source.scaling, SCALING),
@@ -111,6 +128,8 @@ class Choices:
             drawn["rotation"] = [_ranges.draw(rng, limits) for limits in self.rotation]
         if self.scaling and rng.random() < chance["scaling"]:
             drawn["scaling"] = _ranges.draw_factor(rng, self.scaling)
+            if self.stacked:
+                drawn["plane"] = list(self.plane)
         if self.translation and rng.random() < chance["translation"]:
             drawn["translation"] = [round(_ranges.draw(rng, lim)) for lim in self.translation]
         if self.elastic and rng.random() < chance["elastic"]:

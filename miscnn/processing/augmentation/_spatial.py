@@ -73,7 +73,9 @@ def inverse_map(parameters: Mapping[str, Any], ndim: int) -> tuple[Array, Array]
     matrix = np.eye(ndim)
     if "rotation" in parameters:
         matrix = rotation_matrix(parameters["rotation"]).T
-    matrix = matrix / float(parameters.get("scaling", 1.0))
+    scaling = np.ones(ndim)
+    scaling[list(parameters.get("plane", range(ndim)))] = float(parameters.get("scaling", 1.0))
+    matrix = matrix / scaling  # in a plane: what it is not mixed with stays as it is
     return matrix, np.asarray(parameters.get("translation", (0,) * ndim), dtype=float)
 
 

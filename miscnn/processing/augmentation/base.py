@@ -63,7 +63,7 @@ class Augmentation(Configurable, ABC):
         return 1.0
 
     def sample_slices(
-        self, rng: np.random.Generator, available: NDArray[np.float64]
+        self, rng: np.random.Generator, available: NDArray[np.float64], wanted: int
     ) -> NDArray[np.float64]:
         """Draw where the slices of a volume lie that random slices are then chosen from.
 
@@ -74,12 +74,14 @@ class Augmentation(Configurable, ABC):
         rng : numpy.random.Generator
         available : ndarray
             Ascending positions of the slices that may be chosen, in slices.
+        wanted : int
+            How many will be chosen.
 
         Returns
         -------
         ndarray
-            Ascending positions, not empty. A position between two slices stands for their
-            linear interpolation.
+            Ascending positions from the first to the last available, not empty. A position
+            between two slices stands for their linear interpolation.
         """
         return available
 
@@ -97,8 +99,8 @@ class Augmentation(Configurable, ABC):
             Spatial shape of the patch, without margin.
         parameters : mapping, optional
             What :meth:`sample_parameters` drew: then the margin that these want. Without, the
-            margin that is enough for whatever may be drawn. Who draws first reads less: most
-            patches want no margin at all.
+            largest that may be drawn, as far as it is known without a grid. Who draws first
+            reads less: most patches want no margin at all.
         """
         return (0,) * len(patch_shape)
 

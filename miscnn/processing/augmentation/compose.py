@@ -25,7 +25,8 @@ class Compose(Augmentation):
     Notes
     -----
     Each augmentation works on the patch and the margin that those after it want. Parameters
-    are therefore drawn from the last to the first.
+    are therefore drawn from the last to the first. What is the share of augmented batches of a
+    part by itself is the share of augmented patches here, each part drawn on its own.
 
     Examples
     --------
@@ -65,16 +66,13 @@ class Compose(Augmentation):
             shape = tuple(parameters["input_shape"]) if parameters else tuple(patch_shape)
         return tuple((n - m) // 2 for n, m in zip(shape, patch_shape, strict=True))
 
-    def batch_probability(self, dimensions: int) -> float:
-        """Return that of the part with the largest; the others are drawn for each patch."""
-        return max((part.batch_probability(dimensions) for part in self.augmentations), default=0.0)
-
     def sample_slices(
-        self, rng: np.random.Generator, available: NDArray[np.float64]
+        self, rng: np.random.Generator, available: NDArray[np.float64], wanted: int
     ) -> NDArray[np.float64]:
         """Hand the slices from part to part; see :meth:`Augmentation.sample_slices`."""
         for part in self.augmentations:
-            available = part.sample_slices(rng, available)
+            if rng.random() < self.probability * part.batch_probability(3):
+                available = part.sample_slices(rng, available, wanted)
         return available
 
     def sample_parameters(
@@ -95,6 +93,9 @@ class Compose(Augmentation):
         shape = tuple(patch_shape)
         steps: list[dict[str, Any]] = []
         for position, part in reversed(list(enumerate(self.augmentations))):
+            share = part.batch_probability(len(shape))
+            if share < 1 and rng.random() >= share:
+                continue
             drawn = part.sample_parameters(rng, shape, channels, grid)
             if drawn:
                 step = {"augmentation": position, "parameters": drawn, "patch_shape": list(shape)}

@@ -68,7 +68,7 @@ class CTAugmentation(Augmentation):
     slice_skipping : (int, int), optional
         Every k-th slice is kept. Default (our choice): 2 to 3.
     slice_interpolation : (int, int), optional
-        Number of slices that are made of one, at equal distances, by linear interpolation.
+        Number of slices that are made of one, by linear interpolation.
         Default (our choice): 2.
     rotation : range, optional
         Degrees, in the plane of the slice; one number ``a`` is ``(-a, a)``. A positive angle
@@ -162,19 +162,21 @@ class CTAugmentation(Augmentation):
         return BATCH_PROBABILITIES[dimensions] if self.probability is None else self.probability
 
     def sample_slices(
-        self, rng: np.random.Generator, available: NDArray[np.float64]
+        self, rng: np.random.Generator, available: NDArray[np.float64], wanted: int
     ) -> NDArray[np.float64]:
         """Skip slices, or insert positions between neighbours.
 
         See :meth:`Augmentation.sample_slices`. Skipping keeps every k-th of the available
-        slices, from a random one of the first k on, and always one at least. Interpolation
+        slices, from a random one of the first k on, with k bounded so that as many are left as
+        are wanted. Interpolation
         inserts positions between those that lie one slice apart; none is midway, where it
         would be open which of the two slices the labels are those of.
         """
         found = np.asarray(available, dtype=np.float64)
         skip, interpolate = self._draw_factors(rng)
-        if skip > 1 and len(found):
-            found = found[int(rng.integers(min(skip, len(found)))) :: skip]
+        skip = max(1, min(skip, len(found) // max(wanted, 1)))
+        if skip > 1:
+            found = found[int(rng.integers(skip)) :: skip]
         if interpolate > 1:
             neighbours = found[:-1][np.diff(found) == 1]
             even = interpolate % 2 == 0

@@ -45,7 +45,8 @@ class GeneralAugmentation(Augmentation):
         are composed as in batchgenerators. Where one axis of a 3D patch is more than three times
         as long as another, only the plane of the two axes of most equal length is
         turned (and deformed elastically): such voxels are anisotropic, and to turn their
-        indices out of the plane would shear what they show.
+        indices out of the plane would shear what they show. In a stack of random slices
+        translation, rotation, scaling and deformation stay within the slices.
     scaling : range, optional
         Factor of size, one for all axes: above 1 objects become larger. (batchgenerators'
         and MIScnn 1.x' factor is its reciprocal.)
@@ -204,7 +205,7 @@ class GeneralAugmentation(Augmentation):
         The parameters are JSON values, of the operations that were drawn only:
 
         - ``rotation``: degrees, about one axis (2D) or x, y, z (3D);
-        - ``scaling``: factor of size;
+        - ``scaling``: factor of size; with ``plane``, in a stack of slices, of these axes;
         - ``translation``: whole voxels per axis;
         - ``elastic``: ``displacement`` and ``sigma`` in voxels, ``axes``, ``seed``;
         - ``mirror``: axes;
@@ -215,7 +216,8 @@ class GeneralAugmentation(Augmentation):
             raise ConfigurationError(
                 f"patches have 2 or 3 spatial axes; received the patch shape {tuple(patch_shape)}"
             )
-        return Choices.read(self, patch_shape).draw(rng, channels, self.per_channel)
+        stacked = None if grid is None or grid.regular else grid.slice_axis
+        return Choices.read(self, patch_shape, stacked).draw(rng, channels, self.per_channel)
 
     def apply(
         self,

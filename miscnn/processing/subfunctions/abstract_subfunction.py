@@ -14,3 +14,4 @@ class Abstract_Subfunction(Subfunction):  # noqa: N801 - the name in MIScnn 1.x
     """
 
     restores_probabilities = False
+    keeps_hounsfield = False  # nobody knows what it does; those that keep them may say so

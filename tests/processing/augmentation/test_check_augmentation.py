@@ -158,27 +158,27 @@ class _IgnoresEmpty(_Still):
 
 
 class _LosesSlices(_Still):
-    def sample_slices(self, rng, available):
+    def sample_slices(self, rng, available, wanted):
         return available[1:]
 
 
 class _SlicesInDisorder(_Still):
-    def sample_slices(self, rng, available):
+    def sample_slices(self, rng, available, wanted):
         return rng.permutation(available)
 
 
 class _SlicesBeyond(_Still):
-    def sample_slices(self, rng, available):
+    def sample_slices(self, rng, available, wanted):
         return available + 0.5
 
 
 class _OtherSlicesEachTime(_Still):
-    def sample_slices(self, rng, available):
+    def sample_slices(self, rng, available, wanted):
         return available[: 1 + np.random.default_rng().integers(len(available))]
 
 
 class _ChangesSlices(_Still):
-    def sample_slices(self, rng, available):
+    def sample_slices(self, rng, available, wanted):
         available[0] = available[-1]
         return available
 

@@ -214,25 +214,27 @@ def test_margins_are_what_is_looked_at(rng):
 def test_skipped_slices_are_every_kth_from_a_random_one(rng):
     augmentation = _only(slice_skipping=(3, 3))
     available = np.array([4.0, 5, 6, 9, 10, 11, 12, 20])
-    drawn = [augmentation.sample_slices(rng, available).tolist() for _ in range(60)]
+    drawn = [augmentation.sample_slices(rng, available, 2).tolist() for _ in range(60)]
     assert {tuple(d) for d in drawn} == {(4, 9, 12), (5, 10, 20), (6, 11)}
-    assert {augmentation.sample_slices(rng, available[:2]).size for _ in range(20)} == {1}
-    np.testing.assert_array_equal(augmentation.sample_slices(rng, available[:1]), [4])
+    # as many are left as are wanted
+    assert {augmentation.sample_slices(rng, available, 4).size for _ in range(20)} == {4}
+    np.testing.assert_array_equal(augmentation.sample_slices(rng, available, 5), available)
+    np.testing.assert_array_equal(augmentation.sample_slices(rng, available[:1], 3), [4])
 
 
 def test_interpolated_slices_lie_between_neighbours_only(rng):
     augmentation = _only(slice_interpolation=(2, 2))
-    found = augmentation.sample_slices(rng, np.array([4.0, 5, 6, 9, 11, 12]))
+    found = augmentation.sample_slices(rng, np.array([4.0, 5, 6, 9, 11, 12]), 6)
     np.testing.assert_array_equal(found, [4, 4.25, 4.75, 5, 5.25, 5.75, 6, 9, 11, 11.25, 11.75, 12])
-    thirds = _only(slice_interpolation=(3, 3)).sample_slices(rng, np.array([4.0, 5, 7]))
+    thirds = _only(slice_interpolation=(3, 3)).sample_slices(rng, np.array([4.0, 5, 7]), 3)
     np.testing.assert_allclose(thirds, [4, 4 + 1 / 3, 4 + 2 / 3, 5, 7])
-    np.testing.assert_array_equal(CTAugmentation(**_OFF).sample_slices(rng, thirds), thirds)
+    np.testing.assert_array_equal(CTAugmentation(**_OFF).sample_slices(rng, thirds, 2), thirds)
 
 
 def test_slice_sampling_follows_the_probabilities():
     rng = np.random.default_rng(5)
     available = np.arange(30.0)
-    drawn = [CTAugmentation().sample_slices(rng, available) for _ in range(3000)]
+    drawn = [CTAugmentation().sample_slices(rng, available, 10) for _ in range(3000)]
     assert np.mean([len(d) < 30 for d in drawn]) == pytest.approx(0.25, abs=0.03)
     # those skipped have no neighbours left; others get two in each of 29 gaps
     assert np.mean([len(d) == 88 for d in drawn]) == pytest.approx(0.75 * 0.25, abs=0.03)

@@ -10,7 +10,7 @@ from batchgenerators.augmentations.spatial_transformations import augment_spatia
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from miscnn.processing.augmentation import GeneralAugmentation
+from miscnn.processing.augmentation import GeneralAugmentation, PatchGrid
 from miscnn.processing.augmentation._spatial import deviation_of_alpha, plane_of, smooth_field
 
 
@@ -331,3 +331,26 @@ def test_cubic_interpolation_is_closer_to_a_smooth_image():
         for order in (0, 1, 3)
     ]
     assert errors[0] > 5 * errors[1] > 10 * errors[2]
+
+
+def test_in_a_stack_of_random_slices_no_slice_sees_another() -> None:
+    """Slices of 0 and 100 in turn stay what they are, whatever is drawn."""
+    shape = (40, 36, 12)
+    grid = PatchGrid((1.0, 1.0, 20.0), slice_axis=2, regular=False)
+    augmentation = GeneralAugmentation(
+        translation=0.2, scaling=(1.3, 1.4), elastic=2.0, probabilities=1.0,
+        contrast=None, brightness=None, gamma=None, gaussian_noise=None,
+    )  # fmt: skip
+    image = np.zeros((*shape, 1), np.float32)
+    image[:, :, ::2] = 100
+    labels = (image[..., 0] > 0).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        drawn = augmentation.sample_parameters(rng, shape, 1, grid)
+        assert augmentation.margin(shape, drawn)[2] == 0
+        moved, mapped = augmentation.apply(image, labels, drawn, shape)
+        np.testing.assert_allclose(moved, image, atol=1e-3)
+        np.testing.assert_array_equal(mapped, labels)
+    assert drawn["rotation"][2] != 0
+    freely = augmentation.sample_parameters(rng, shape, 1)
+    assert not np.array_equal(augmentation.apply(image, labels, freely, shape)[1], labels)
