@@ -11,6 +11,9 @@ from scipy import ndimage
 
 from miscnn.exceptions import ConfigurationError
 
+# Weighted means of overlapping windows in float32 end a little beside of 0 and 1.
+_TOLERANCE = 1e-4
+
 
 def as_masks(
     truth: ArrayLike, prediction: ArrayLike
@@ -25,13 +28,14 @@ def as_probabilities(values: ArrayLike, name: str) -> NDArray[Any]:
     if array.dtype.kind in "biu":
         mask: NDArray[np.bool_] = array != 0
         return mask
-    if array.dtype.kind != "f" or (array.size and not (array.min() >= 0 and array.max() <= 1)):
-        shown = f"[{array.min()}, {array.max()}]" if array.dtype.kind == "f" else array.dtype
+    low, high = (array.min(), array.max()) if array.dtype.kind == "f" and array.size else (0, 1)
+    if array.dtype.kind != "f" or not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
+        shown = f"[{low}, {high}]" if array.dtype.kind == "f" else array.dtype
         raise ConfigurationError(
             f"{name} must be a mask, or probabilities in [0, 1], got {shown}; apply softmax or "
             "sigmoid to logits first"
         )
-    return array
+    return array if low >= 0 and high <= 1 else np.clip(array, 0, 1)
 
 
 def inner_product(first: NDArray[Any], second: NDArray[Any]) -> float:

@@ -8,7 +8,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ _RECIPE_PARTS = (
     *("combiner", "label_sets", "top", "folds", "voxels"),
 )
 # What a preprocessor's configuration says beyond what decides the result of a fold.
-_NO_INFLUENCE = ("fitted", "workers", "cache")
+_NO_INFLUENCE = ("fitted", "workers", "cache", "slice_gap_learned")
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,17 @@ def finished_folds(
     return finished
 
 
+def discard_unfinished(folds: Sequence[Fold], path: Path, finished: Collection[int]) -> None:
+    """Take away the marks of earlier runs from all folds but the finished ones.
+
+    Otherwise a run that is broken off and resumed would take folds of the run before it.
+    """
+    kept = {fold_path(path, number) for number in finished if number < len(folds)}
+    for mark in path.glob("fold_*/run.json"):
+        if mark.parent not in kept:
+            mark.unlink()
+
+
 def _inner_split(number: int, fold: Fold, settings: Settings) -> Fold:
     if not settings.inner_validation:
         return Fold(list(fold.training), [])
@@ -235,10 +247,16 @@ def _recipe(model: Any) -> dict[str, Any]:
         parts["optimizer"] = model._optimizer_config
     if hasattr(model, "members"):
         parts["members"] = [_recipe(member) for member in model.members]
+    if hasattr(parts.get("folds"), "split") and not isinstance(parts["folds"], Configurable):
+        # A splitter of another library says by its repr what it was made with.
+        parts["folds"] = _ADDRESS.sub("", repr(parts["folds"]))
     preprocessor: Any = getattr(model, "preprocessor", None)
     if hasattr(preprocessor, "get_config"):
         config = preprocessor.get_config()
         parts["preprocessor"] = {k: v for k, v in config.items() if k not in _NO_INFLUENCE}
+    interface: Any = getattr(getattr(preprocessor, "data_io", None), "interface", None)
+    if isinstance(interface, Configurable):  # which classes there are, and what they are
+        parts["interface"] = interface
     recipe: dict[str, Any] = _description(parts)
     return recipe
 

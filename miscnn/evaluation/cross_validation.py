@@ -27,7 +27,7 @@ from typing import Any
 
 from miscnn._files import write_json
 from miscnn.evaluation._results import CrossValidationResult, FoldResult
-from miscnn.evaluation._run import Callbacks, Settings, finished_folds, run
+from miscnn.evaluation._run import Callbacks, Settings, discard_unfinished, finished_folds, run
 from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
 from miscnn.evaluation.splits import (
     Fold,
@@ -129,8 +129,10 @@ def cross_validation(
         Go on with an interrupted run: folds that are finished in ``evaluation_path`` are read,
         not run again; a fold that was interrupted begins anew. A finished fold must have been
         run as it would be now: same subjects in the same order, epochs, iterations, seed, class
-        names and recipe (preprocessor without what it has learned, architecture, loss,
-        learning rate, optimizer; as far as the model offers them). Callbacks, the data
+        names and recipe (data interface, preprocessor without what it has learned,
+        architecture, loss, learning rate, optimizer; as far as the model offers them).
+        Without it the marks of all folds of an earlier run are removed before the first
+        training, so that a later resume takes none of them. Callbacks, the data
         themselves and the version of the library are not compared.
 
     Returns
@@ -162,6 +164,7 @@ def cross_validation(
     folds, name = _make_folds(sample_list, k_fold, splitter, data_io, y, groups, seed)
     settings.check(model, folds)
     finished = finished_folds(folds, path, model, settings) if resume else set()
+    discard_unfinished(folds, path, finished)
     _write_folds(folds, name, path)
     result = CrossValidationResult(path, ())
     for number, fold in enumerate(folds):

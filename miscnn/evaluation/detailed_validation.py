@@ -133,7 +133,8 @@ def detailed_validation(
     -------
     ScoreTable
         All scores of all foreground classes (:mod:`miscnn.evaluation.scores`), volume by volume
-        in mm on the grid of the input.
+        in mm on the grid of the input. The slices are those across the preprocessor's
+        ``slice_axis``; where it gives none, across that of each scan's geometry.
     """
     names = class_names_by_label(class_names, model.preprocessor.data_io.interface.classes)
     folder = Path(evaluation_path)
@@ -141,8 +142,11 @@ def detailed_validation(
     samples = [str(index) for index in validation_samples]
     model.predict(samples, output_path=target, verbose=verbose)
     rows: list[ScoreRow] = []
+    slice_axis = getattr(model.preprocessor, "slice_axis", None)
     for index in tqdm(samples, desc="scoring", unit="sample", disable=not verbose):
         sample = load_predicted(model.preprocessor.data_io, index, target)
+        if slice_axis is not None:
+            sample.geometry = sample.geometry.with_slice_axis(slice_axis)
         rows.extend(score_sample(sample, names, fold))
     table = ScoreTable(rows)
     write_scores(table, folder)

@@ -172,7 +172,9 @@ def shared_recipe(
     whole = DataIO(interface, None, data.output_path, data.batch_path)
     whole.input_path = data.input_path
     whole.indices_list = data.get_indiceslist()
-    return Preprocessor(whole, 1, data_aug=None, analysis="fullimage")
+    axes = {recipe.slice_axis for recipe in recipes}
+    axis = axes.pop() if len(axes) == 1 else None
+    return Preprocessor(whole, 1, data_aug=None, analysis="fullimage", slice_axis=axis)
 
 
 # ---------------------------------------------------------------------- folds

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,8 @@ _PIPELINE = "pipeline.json"
 ENSEMBLE = "ensemble.json"
 """What marks a folder as the bundle of an ensemble."""
 
+_MEMBER = re.compile(r"member_\d+_\d+")
+
 
 def save(model: NeuralNetwork, folder: str | Path) -> None:
     """Write ``model.keras`` and ``pipeline.json`` into a folder.
@@ -32,8 +36,8 @@ def save(model: NeuralNetwork, folder: str | Path) -> None:
     The pipeline is written last: a folder that has one is complete.
     """
     folder = Path(folder)
-    for mark in (_PIPELINE, ENSEMBLE):  # whatever was there is no longer complete
-        (folder / mark).unlink(missing_ok=True)
+    _clear(folder)
+    config = _recipe_config(model)
     model.dump(folder / _NETWORK)
     write_json(
         folder / _PIPELINE,
@@ -41,12 +45,15 @@ def save(model: NeuralNetwork, folder: str | Path) -> None:
             "format": _FORMAT,
             "versions": {"miscnn": __version__, "keras": keras.__version__},
             "interface": serialize(model.preprocessor.data.interface),
-            "preprocessor": model.preprocessor.get_config(),
+            "preprocessor": config,
             "architecture": serialize(model.architecture),
             "loss": keras.losses.serialize(model.loss),
             "metrics": [keras.saving.serialize_keras_object(m) for m in model.metrics],
             "learning_rate": keras.saving.serialize_keras_object(model.learning_rate),
             "epochs_trained": model._epochs_trained,
+            # Whether the statistics are of the network's own training, which then goes on with
+            # them. Others only serve prediction.
+            "own_statistics": model._statistics is not None,
             "optimizer": model._optimizer_config,
             "seed": model.seed,
             "window_weight": model.window_weight,
@@ -118,6 +125,8 @@ def load_network(
         )
     model.load(folder / _NETWORK, custom_objects)
     model._epochs_trained = int(document["epochs_trained"])
+    if not document.get("own_statistics", True):
+        model._statistics = None
     return model
 
 
@@ -127,8 +136,7 @@ def save_ensemble(ensemble: StackedEnsemble, folder: str | Path) -> None:
     The latter is written last: a folder that has one is complete.
     """
     folder = Path(folder)
-    for mark in (ENSEMBLE, _PIPELINE):
-        (folder / mark).unlink(missing_ok=True)
+    _clear(folder)
     names = [
         [f"member_{number}_{k}" for k in range(len(networks))]
         for number, networks in enumerate(ensemble.networks)
@@ -191,6 +199,61 @@ def load_ensemble(
     ensemble.scores = [[Score(*score) for score in scores] for scores in document["scores"]]
     ensemble._seen = frozenset(document["seen"])
     return ensemble
+
+
+def remove_folder(path: str | Path) -> None:
+    """Remove the bundle of this name, so that a file can take its place.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is a folder that holds anything else.
+    """
+    path = Path(path)
+    if not path.is_dir() or path.is_symlink():
+        return
+    others = [
+        entry.name
+        for entry in path.iterdir()
+        if entry.name not in (_NETWORK, _PIPELINE, ENSEMBLE) and not _MEMBER.fullmatch(entry.name)
+    ]
+    if others:
+        raise ConfigurationError(
+            f"{path} is a folder that holds more than a saved model ({', '.join(others[:5])}); "
+            "a file of this name is to be written: choose another name or move the folder away"
+        )
+    shutil.rmtree(path)
+
+
+def _clear(folder: Path) -> None:
+    """Make room for a bundle: no file of this name, and nothing of an earlier bundle in it.
+
+    The marks go first: whatever is there is no longer complete.
+    """
+    if folder.is_file():
+        folder.unlink()
+    if not folder.is_dir():
+        return
+    for mark in (ENSEMBLE, _PIPELINE, _NETWORK):
+        (folder / mark).unlink(missing_ok=True)
+    for entry in folder.iterdir():
+        if _MEMBER.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+
+
+def _recipe_config(model: NeuralNetwork) -> dict[str, Any]:
+    """Describe a network's recipe with the network's own statistics, or with none."""
+    recipe = model.preprocessor
+    has_all = model._use_statistics()
+    config = recipe.get_config()
+    if model._statistics is None and model._given_statistics is None:
+        # What the recipe has learned by now, it has learned for another network.
+        config |= {"fitted": False, "slice_gap_learned": None}
+    if not has_all:
+        for subfunction, document in zip(recipe.subfunctions, config["subfunctions"], strict=True):
+            if subfunction.needs_fit:
+                document.pop("state", None)
+    return config
 
 
 def _read(path: Path) -> dict[str, Any]:

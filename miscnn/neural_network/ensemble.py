@@ -54,7 +54,9 @@ class StackedEnsemble:
     ----------
     members : sequence of NeuralNetwork
         Trained ones predict at once (with ``combiner="mean"``). For :meth:`fit` they are
-        recipes: copies with fresh weights are trained, the members stay as they are. All work on
+        recipes: copies with fresh weights are trained, the members stay as they are (their
+        preprocessors are shared, and hold what the last network to use them has learned;
+        each network brings its own when it predicts). All work on
         the same subjects. A member with fewer classes has a data set with
         :class:`~miscnn.data_loading.interfaces.merged.MergedLabels`; the ensemble has the
         classes that the members together tell apart.
@@ -401,15 +403,17 @@ class StackedEnsemble:
     def dump(self, file_path: str | Path) -> None:
         """Write everything into a *folder* of this name; the same as :meth:`save`.
 
-        By this name ``cross_validation`` keeps what it has trained.
+        A file of this name, such as a single network's, is replaced. By this name
+        ``cross_validation`` keeps what it has trained.
         """
         self.save(file_path)
 
     def save(self, folder: str | Path) -> None:
         """Write everything a prediction needs into one folder; read it with :func:`miscnn.load`.
 
-        Each network is a bundle of its own, ``<member>-<number>``. ``ensemble.json`` is written
-        last: a folder that has one is complete.
+        Each network is a bundle of its own: ``member_<m>_<k>`` is network k of member m, both
+        from 0, the best first. Those of an earlier ensemble in the same folder are removed.
+        ``ensemble.json`` is written last: a folder that has one is complete.
         """
         from miscnn.neural_network.bundle import save_ensemble
 

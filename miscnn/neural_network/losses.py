@@ -198,8 +198,9 @@ class Tanimoto(RegionLoss):
     ----------
     complement : bool
         Take the mean of the coefficient T(p, y) and that of the complements T(1 − p, 1 − y).
-        Per class; for two classes whose probabilities add up to 1 it changes nothing, since
-        each is the other's complement. A class that is absent and predicted where it is not
+        Per class. For two classes whose probabilities add up to 1 each is the other's
+        complement: it then changes nothing, provided that the background is included and
+        ``class_weights`` are equal. A class that is absent and predicted where it is not
         costs about ½ in place of 1, and likewise one that is everywhere and missed somewhere.
     volume_weighting : bool
         Weigh the classes *inside* numerator and denominator, in place of the mean over the

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from miscnn._files import atomic_path
 from miscnn._keras import compile_ahead, keras
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import ConfigurationError
+from miscnn.exceptions import ConfigurationError, NotFittedError
 from miscnn.neural_network.architecture.base import Architecture
 from miscnn.neural_network.architecture.unet.standard import UNetStandard
 from miscnn.neural_network.callbacks import BestWeights, ProgressBar
@@ -40,7 +40,12 @@ class NeuralNetwork:
     preprocessor : Preprocessor
         The recipe from samples to batches and back.
     architecture : Architecture, optional
-        Default: the standard U-Net.
+        Default: the standard U-Net. For one that adapts to the data
+        (:attr:`~miscnn.neural_network.architecture.base.Architecture.adapts`, such as
+        ``NNUNet()``) the shapes and spacings in the headers of all subjects of the data set,
+        never their voxels, decide strides and kernels (at most 50 are read; those of subjects that
+        are validated or tested on count, too). Give it ``strides``, or ``patch_shape`` and
+        ``spacing``, to decide them beforehand.
     loss : Keras loss or callable, optional
         Default: :class:`~miscnn.neural_network.losses.TverskyCrossEntropy`.
     metrics : sequence of Keras metrics or callables, optional
@@ -64,6 +69,15 @@ class NeuralNetwork:
     ----------
     model : keras.Model
         The compiled network.
+
+    Notes
+    -----
+    A network predicts with what was learned from *its* training samples. Before any training
+    these are the statistics that the preprocessor had been fitted to when the network was made,
+    or its weights were loaded; where there are none, but something needs them, prediction
+    raises NotFittedError. What other networks with the same preprocessor (the copies that a
+    stacked ensemble trains, say) learn afterwards does not count. The first training always
+    learns anew.
     """
 
     def __init__(
@@ -90,9 +104,9 @@ class NeuralNetwork:
             raise ConfigurationError(
                 f"architecture must be an Architecture such as UNetStandard(), got {architecture!r}"
             )
-        if type(self.architecture).adapted_to is not Architecture.adapted_to:
-            grid = network_grid(preprocessor)  # reads headers, which the others can do without
-            self.architecture = self.architecture.adapted_to(*grid)
+        # Headers are read only where something depends on them.
+        grid = network_grid(preprocessor) if self.architecture.adapts else (None, None)
+        self.architecture = self.architecture.adapted_to(*grid)
         self.loss = loss if loss is not None else TverskyCrossEntropy()
         if metrics is None:
             metrics = [*class_wise_dice(preprocessor.classes), MeanDice(preprocessor.classes)]
@@ -110,6 +124,9 @@ class NeuralNetwork:
         # What was learned from this network's own training samples: another network with the
         # same preprocessor has its own.
         self._statistics: list[dict[str, Any]] | None = None
+        # What the user let the preprocessor learn beforehand; used until there is a training.
+        self._given_statistics = preprocessor.get_statistics()
+        self._must_learn = _must_learn(preprocessor)
         self.model: Any = self._build()
         self._compile()
 
@@ -401,9 +418,13 @@ class NeuralNetwork:
 
     def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
         """Predict one sample; return a label map, or probabilities ``(…, classes)``."""
-        if self._statistics is not None:
-            self.preprocessor.set_statistics(self._statistics)
         check_finite(sample)
+        if not self._use_statistics():
+            raise NotFittedError(
+                "this network was not trained, and its preprocessor had learned nothing when it "
+                "was made: call train, or fit the preprocessor (preprocessor.fit(indices)) "
+                "before the network is made or its weights are loaded"
+            )
         prepared, steps, measures = self.preprocessor.prepare_prediction(sample)
         probabilities = predict_probabilities(
             self.model.predict_on_batch,
@@ -419,8 +440,11 @@ class NeuralNetwork:
 
     def dump(self, file_path: str | Path) -> None:
         """Write the Keras model (``.keras``), without the recipe; see :meth:`save` for both."""
+        from miscnn.neural_network.bundle import remove_folder
+
         with atomic_path(file_path) as temporary:
             self.model.save(temporary, include_optimizer=False)
+            remove_folder(file_path)  # an ensemble's of the same name
 
     def load(self, file_path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> None:
         """Read a Keras model that :meth:`dump` wrote; it is compiled as this one was."""
@@ -438,9 +462,15 @@ class NeuralNetwork:
         """
         from miscnn.neural_network.bundle import save
 
-        if self._statistics is not None:
-            self.preprocessor.set_statistics(self._statistics)
         save(self, folder)
+
+    def _use_statistics(self) -> bool:
+        """Hand this network's statistics to the recipe; return whether it has all it needs."""
+        statistics = self._given_statistics if self._statistics is None else self._statistics
+        if statistics is not None:
+            self.preprocessor.set_statistics(statistics)
+            return True
+        return not self._must_learn
 
     def __repr__(self) -> str:
         return (
@@ -456,6 +486,15 @@ def _as_indices(indices: Sequence[str]) -> list[str]:
     if isinstance(indices, str):
         raise ConfigurationError(f"a list of indices is needed, got the string {indices!r}")
     return [str(index) for index in indices]
+
+
+def _must_learn(preprocessor: Preprocessor) -> bool:
+    """Tell whether a recipe lacks what it needs for a prediction."""
+    try:
+        preprocessor.check_fitted(preprocessor.subfunctions)
+    except NotFittedError:
+        return True
+    return False
 
 
 def _alike(variables: Sequence[Any], others: Sequence[Any]) -> bool:

@@ -19,6 +19,8 @@ from sklearn.model_selection import GroupKFold, KFold
 
 import miscnn.evaluation
 from miscnn._configurable import serialize
+from miscnn.data_loading.interfaces import DictionaryInterface
+from miscnn.data_loading.interfaces.merged import MergedLabels
 from miscnn.evaluation import (
     CrossValidationResult,
     ScoreTable,
@@ -278,6 +280,41 @@ def test_an_interrupted_run_goes_on(
     assert len(model.calls) == 9  # without resume all are run
 
 
+def test_a_rerun_that_was_broken_off_leaves_no_fold_of_the_run_before(
+    model: Any, samples: list[str], tmp_path: Path
+) -> None:
+    cross_validation(samples, model, 5, evaluation_path=tmp_path, **PLAIN)
+    model.calls.clear()
+
+    def fails_in_the_second() -> list[Any]:
+        if sum(name == "reset" for name, _ in model.calls) == 2:
+            raise KeyboardInterrupt
+        return []
+
+    with pytest.raises(KeyboardInterrupt):
+        cross_validation(
+            samples, model, 3, evaluation_path=tmp_path, callbacks=fails_in_the_second, **PLAIN
+        )
+    assert [path.parent.name for path in tmp_path.glob("fold_*/run.json")] == ["fold_0"]
+    model.calls.clear()
+    cross_validation(samples, model, 3, evaluation_path=tmp_path, resume=True, **PLAIN)
+    assert [name for name, _ in model.calls] == ["reset", "train", "predict"] * 2
+
+
+def test_resume_discards_what_is_no_fold_of_this_run(
+    model: Any, samples: list[str], tmp_path: Path
+) -> None:
+    cross_validation(samples, model, evaluation_path=tmp_path, **PLAIN)
+    (tmp_path / "fold_1" / "run.json").replace(tmp_path / "kept.json")
+    (tmp_path / "fold_3").mkdir()
+    (tmp_path / "kept.json").replace(tmp_path / "fold_3" / "run.json")
+    model.calls.clear()
+    cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+    assert [name for name, _ in model.calls] == ["reset", "train", "predict"]
+    marks = sorted(path.parent.name for path in tmp_path.glob("fold_*/run.json"))
+    assert marks == ["fold_0", "fold_1", "fold_2"]
+
+
 def test_resume_begins_where_nothing_is(model: Any, samples: list[str], tmp_path: Path) -> None:
     result = cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
     assert len(model.calls) == 9
@@ -344,6 +381,7 @@ def test_another_recipe_is_another_run(model: Any, samples: list[str], tmp_path:
         model.preprocessor.get_config = lambda: {
             "subfunctions": [serialize(normalization)],
             "workers": workers,
+            "slice_gap_learned": workers,
             "fitted": workers > 1,
         }
 
@@ -383,6 +421,50 @@ def test_the_members_of_a_stack_are_part_of_its_recipe(
     with pytest.raises(ConfigurationError) as caught:
         cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
     assert "recipe.members[0].learning_rate was 0.5, is 0.25. fold 1" in str(caught.value)
+
+
+def test_the_classes_of_the_data_are_part_of_the_recipe(
+    model: Any, samples: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def configure(groups: Any) -> None:
+        interface = MergedLabels(DictionaryInterface({}, 1, 4), groups)
+        for name in ("has_segmentation", "load_prediction", "save", "truths"):
+            monkeypatch.setattr(interface, name, getattr(fake, name), raising=False)
+        model.preprocessor.data_io.interface = interface
+
+    fake = model.preprocessor.data_io.interface
+    configure(((0,), (1, 2), (3,)))
+    cross_validation(samples, model, evaluation_path=tmp_path, **PLAIN)
+    model.calls.clear()
+    cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+    assert model.calls == []
+    configure(((0,), (1,), (2, 3)))
+    with pytest.raises(ConfigurationError, match=r"interface\.config\.groups\[1\] was \[1, 2\]"):
+        cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+
+
+class OwnSplitter:
+    """Has the repr of object, with an address in it."""
+
+    def split(self, samples: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_inner_splitters_of_other_libraries_are_part_of_the_recipe(
+    model: Any, samples: list[str], tmp_path: Path
+) -> None:
+    model.folds = KFold(3, shuffle=True, random_state=1)
+    cross_validation(samples, model, evaluation_path=tmp_path / "a", **PLAIN)
+    model.folds = KFold(3, shuffle=True, random_state=2)
+    with pytest.raises(ConfigurationError, match=r"recipe\.folds was 'KFold.*state=1.*state=2"):
+        cross_validation(samples, model, evaluation_path=tmp_path / "a", resume=True, **PLAIN)
+    model.folds = first = OwnSplitter()
+    cross_validation(samples, model, evaluation_path=tmp_path / "b", **PLAIN)
+    model.folds = OwnSplitter()
+    assert repr(first) != repr(model.folds)
+    model.calls.clear()
+    cross_validation(samples, model, evaluation_path=tmp_path / "b", resume=True, **PLAIN)
+    assert model.calls == []
 
 
 def test_folds_of_versions_that_wrote_less_are_taken_over(

@@ -60,6 +60,22 @@ def test_spacing_is_taken_from_the_geometry() -> None:
     assert (found["dice"], found["dice_roi"]) == (pytest.approx(2 / 3), 1.0)
 
 
+def test_slices_lie_where_the_recipe_says(model: Any, predicted: Any, tmp_path: Path) -> None:
+    truth = model.preprocessor.data_io.interface.truths["case_3"]
+    prediction = predicted(truth, "case_3")
+    found = {}
+    for axis in (None, 0, 2):
+        model.preprocessor.slice_axis = axis
+        table = detailed_validation(["case_3"], model, tmp_path, verbose=0)
+        (row,) = table.select("dice_roi", 1).rows
+        found[axis] = (row.value, row.n_slices, row.slice_thickness)
+    inside = (truth > 0).any(axis=(1, 2))
+    expected = dice(truth[inside] == 1, prediction[inside] == 1)
+    assert found[0] == (expected, 14, 1.0)
+    assert found[None] == found[2] == (dice(truth == 1, prediction == 1), 9, 3.0)
+    assert found[0][0] != found[2][0]
+
+
 def test_images_in_2d_are_one_slice() -> None:
     sample = Sample("s", np.zeros((6, 5)), 1, 2, Geometry.from_spacing((6, 5), (2.0, 3.0)))
     sample.add_segmentation(np.eye(6, 5, dtype=np.uint8))

@@ -347,6 +347,15 @@ def test_squared_dice_counts_large_volumes_exactly() -> None:
     assert squared_dice(truth, prediction) == 2 * 256 / (257 + 256)
 
 
+def test_squared_dice_takes_probabilities_that_rounding_has_moved() -> None:
+    prediction = np.array([1.0000002, -1e-7, 0.5], dtype="float32")
+    given = prediction.copy()
+    assert squared_dice([1, 0, 1], prediction) == 2 * 1.5 / (1.25 + 2)
+    np.testing.assert_array_equal(prediction, given)
+    with pytest.raises(ConfigurationError, match="probabilities in"):
+        squared_dice([1, 0, 1], [1.001, 0.0, 0.5])
+
+
 @pytest.mark.parametrize(
     ("values", "shown"),
     [([0.5, 1.5], r"\[0.5, 1.5\]"), ([-0.1, 1.0], r"\[-0.1, 1.0\]"), ([0.5, NAN], "nan"),

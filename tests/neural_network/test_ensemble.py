@@ -385,6 +385,11 @@ def test_real_networks_train_save_and_load(tmp_path: Path) -> None:
     )
     ensemble.fit(["s0", "s1", "s2", "s3"], epochs=1, iterations=20, verbose=0)
     data_io = ensemble.preprocessor.data_io
+    for number, member in enumerate(members):  # they stay as they are: untrained
+        with pytest.raises(NotFittedError, match="not trained"):
+            member.predict(["s4"], return_output=True, verbose=0)
+        member.save(tmp_path / f"recipe-{number}")
+        assert not miscnn.load(tmp_path / f"recipe-{number}").preprocessor.fitted
     truth = data_io.sample_loader("s4").segmentation[..., 0]
     (labels,) = ensemble.predict(["s4"], return_output=True, verbose=0)
     assert labels.shape == truth.shape
@@ -417,3 +422,27 @@ def test_real_networks_train_save_and_load(tmp_path: Path) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
     with pytest.raises(ConfigurationError, match="format 99"):
         miscnn.load(tmp_path / "stack")
+
+
+def test_a_saved_ensemble_replaces_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "model.keras"
+    target.write_text("a network's")
+    fakes = [Fake(recipe()) for _ in range(3)]
+    ensemble = StackedEnsemble(fakes[:1])
+    ensemble.networks = [fakes]
+    ensemble.dump(target)
+    folders = ["member_0_0", "member_0_1", "member_0_2"]
+    assert sorted(path.name for path in target.iterdir()) == ["ensemble.json", *folders]
+    (target / "notes").mkdir()  # the user's own
+    ensemble.networks = [fakes[:2]]
+    ensemble.save(target)
+    names = sorted(path.name for path in target.iterdir())
+    assert names == ["ensemble.json", *folders[:2], "notes"]
+
+
+def test_a_recipe_without_a_member_of_all_classes_keeps_their_slice_axis() -> None:
+    recipes = [recipe(((0, 1), (2,))), recipe(BINARY)]
+    assert StackedEnsemble([Fake(r) for r in recipes], "learned").preprocessor.slice_axis is None
+    for each in recipes:
+        each.slice_axis = 1
+    assert StackedEnsemble([Fake(r) for r in recipes], "learned").preprocessor.slice_axis == 1

@@ -259,6 +259,10 @@ def test_complement_is_the_mean_of_both_sides_per_class(rng: np.random.Generator
 def test_of_two_classes_each_is_the_complement_of_the_other(rng: np.random.Generator) -> None:
     y, p = make_batch(rng, (6, 7), classes=2)
     assert float(Tanimoto(complement=True)(y, p)) == pytest.approx(float(Tanimoto()(y, p)))
+    # ... unless one of the two counts less, or not at all.
+    for options in ({"include_background": False}, {"class_weights": (1, 3)}):
+        plain = float(Tanimoto(**options)(y, p))
+        assert abs(float(Tanimoto(complement=True, **options)(y, p)) - plain) > 1e-3
 
 
 @pytest.mark.parametrize("complement", [False, True])

@@ -12,8 +12,14 @@ import pytest
 import miscnn
 from miscnn._keras import keras
 from miscnn.data_loading.interfaces import DictionaryInterface, NIfTIInterface
-from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
+from miscnn.exceptions import (
+    ConfigurationError,
+    MissingFileError,
+    NotFittedError,
+    SampleError,
+)
 from miscnn.neural_network.architecture import UNetStandard
+from miscnn.neural_network.architecture.nnunet import NNUNet
 from miscnn.neural_network.callbacks import BestWeights, TimeBudget
 from miscnn.neural_network.losses import DiceCrossEntropy, TanimotoCrossEntropy
 from miscnn.processing.augmentation import GeneralAugmentation
@@ -370,3 +376,78 @@ def test_names_of_the_first_version(tmp_path: Path, caplog: pytest.LogCaptureFix
             preprocessor=preprocessor, architecture=UNetStandard(2, 1), learninig_rate=1e-4
         )
     assert float(model.model.optimizer.learning_rate) == pytest.approx(1e-4)
+
+
+def test_an_untrained_network_does_not_borrow_statistics(tmp_path: Path) -> None:
+    member = make_model(tmp_path)
+    twin = member.copy()
+    twin.train(["s0"], epochs=1, iterations=1, verbose=0)
+    image = member.preprocessor.data.sample_loader("s3").image
+    assert member.preprocessor.fitted
+    with pytest.raises(NotFittedError, match="this network was not trained"):
+        member.predict(image, verbose=0)
+    member.save(tmp_path / "bundle")
+    loaded = miscnn.load(tmp_path / "bundle")
+    assert not loaded.preprocessor.fitted
+    assert loaded.preprocessor.subfunctions[0].get_state() == {}
+    with pytest.raises(NotFittedError):
+        loaded.predict(image, verbose=0)
+    loaded.preprocessor.data_io = member.preprocessor.data_io
+    loaded.train(["s1"], epochs=1, iterations=1, verbose=0)
+    assert loaded.preprocessor.subfunctions[0].get_state()["indices"] == ["s1"]
+    twin.reset()
+    with pytest.raises(NotFittedError):
+        twin.predict(image, verbose=0)
+
+
+def test_statistics_that_the_user_has_fitted_serve_until_the_training(tmp_path: Path) -> None:
+    recipe = make_model(tmp_path).preprocessor
+    recipe.fit(["s0", "s1"])
+    model = miscnn.NeuralNetwork(recipe, UNetStandard(n_filters=2, depth=1))
+    image = recipe.data.sample_loader("s3").image
+    (before,) = model.predict(image, activation_output=True, verbose=0)
+    model.copy().train(["s2"], epochs=1, iterations=1, verbose=0)
+    model.save(tmp_path / "bundle")
+    for network in (model, miscnn.load(tmp_path / "bundle")):
+        (after,) = network.predict(image, activation_output=True, verbose=0)
+        np.testing.assert_allclose(after, before, atol=1e-6)
+        assert network.preprocessor.subfunctions[0].get_state()["indices"] == ["s0", "s1"]
+        network.preprocessor.data_io = recipe.data_io
+        network.train(["s2"], epochs=1, iterations=1, verbose=0)
+        assert network.preprocessor.subfunctions[0].get_state()["indices"] == ["s2"]
+
+
+def test_headers_are_read_only_where_something_depends_on_them(tmp_path: Path) -> None:
+    recipe = make_model(tmp_path).preprocessor
+    expected = miscnn.NeuralNetwork(recipe, NNUNet(base_features=2)).architecture
+    assert expected.spacing == (1.0, 1.0, 1.5)
+    steps = ((1, 1, 1), (2, 2, 1), (1, 1, 2))
+
+    def unreadable(index: str) -> None:
+        raise SampleError(index, "the header is broken")
+
+    recipe.data.geometry = unreadable
+    given = NNUNet(base_features=2, strides=steps)
+    assert miscnn.NeuralNetwork(recipe, given).architecture is given
+    own = NNUNet(base_features=2, patch_shape=(16, 16, 8), spacing=(1.0, 1.0, 1.5))
+    assert miscnn.NeuralNetwork(recipe, own).architecture == expected
+    with pytest.raises(SampleError, match="the header is broken"):
+        miscnn.NeuralNetwork(recipe, NNUNet(base_features=2, spacing=(1.0, 1.0, 1.5)))
+
+
+def test_a_file_takes_the_place_of_a_bundle_and_of_nothing_else(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    target = tmp_path / "model.keras"
+    (target / "member_0_0").mkdir(parents=True)
+    (target / "ensemble.json").write_text("{}")
+    model.dump(target)
+    assert target.is_file()
+    model.load(target)
+    model.save(target)  # and a folder that of a file
+    assert isinstance(miscnn.load(target), miscnn.NeuralNetwork)
+    foreign = tmp_path / "foreign.keras"
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("mine")
+    with pytest.raises(ConfigurationError, match=r"thesis\.tex"):
+        model.dump(foreign)
+    assert [path.name for path in foreign.iterdir()] == ["thesis.tex"]

@@ -59,6 +59,11 @@ class Architecture(Configurable, ABC):
         """What the size of the spatial axes must be a multiple of: one number, or one per axis."""
         return 1
 
+    @property
+    def adapts(self) -> bool:
+        """Whether :meth:`adapted_to` looks at the recipe; if not, no headers need be read."""
+        return type(self).adapted_to is not Architecture.adapted_to
+
     def adapted_to(
         self, patch_shape: Sequence[int] | None, spacing: Sequence[float] | None
     ) -> Architecture:

@@ -178,6 +178,11 @@ class NNUNet(Architecture):
             return multiple_of(plain_topology(2).strides)[0]
         return multiple_of(self.topology(axes).strides)
 
+    @property
+    def adapts(self) -> bool:
+        """Whether patch shape or voxel size are still to be taken from the recipe."""
+        return self.strides is None and (self.patch_shape is None or self.spacing is None)
+
     def adapted_to(
         self, patch_shape: Sequence[int] | None, spacing: Sequence[float] | None
     ) -> Self:
