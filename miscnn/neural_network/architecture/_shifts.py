@@ -73,7 +73,8 @@ class Shifts:
             shifted = places - self.bound(axis, distance)
             lower = ops.where(shifted < 0, -shifted - self.edge, shifted)
             self._cache[key] = lower, size - 1 - ops.flip(lower)
-        return self._cache[key]
+        found: tuple[Any, Any] = self._cache[key]
+        return found
 
     def targets(self, axis: int, distance: int) -> tuple[Any, Any, Any, Any]:
         """Return which voxels read each place: directly and mirrored, below and above.
@@ -96,4 +97,5 @@ class Shifts:
                 return ops.where(index < size, size - 1 - index, size)
 
             self._cache[key] = direct, mirrored, other_side(direct), other_side(mirrored)
-        return self._cache[key]
+        found: tuple[Any, Any, Any, Any] = self._cache[key]
+        return found

@@ -38,6 +38,7 @@ SCALE: Final[Limits] = (0.8, 1.25)
 #: Smallest slope of a map: tissues come closer by a factor of 5 at most, and never merge.
 SMALLEST_SLOPE: Final = 0.2
 _LARGEST_HU: Final = 2**15  # bounds the table that maps are applied with
+_BLOCK: Final = 16384  # voxels mapped at once: what is in between stays in the cache
 
 
 def read_windows(windows: Mapping[str, Sequence[float]] | None, limits: Any) -> list[Limits]:
@@ -160,12 +161,16 @@ def change_ranges(image: Image, source: Sequence[float], target: Sequence[float]
     added, growth = (np.zeros(len(whole) + 1, dtype=np.float32) for _ in range(2))
     added[1:-1], growth[1:-1] = change[:-1], np.diff(change)
 
-    within = image - np.float32(first - 1)
-    np.clip(within, 0, len(whole), out=within)
-    entry = np.floor(within)
-    within -= entry
-    index = entry.astype(np.intp)
-    within *= np.take(growth, index, mode="clip")
-    within += np.take(added, index, mode="clip")
-    within += image
-    return within
+    values = image.reshape(-1)
+    result = np.empty(values.shape, dtype=np.float32)
+    for begin in range(0, len(values), _BLOCK):
+        before, within = values[begin : begin + _BLOCK], result[begin : begin + _BLOCK]
+        np.subtract(before, np.float32(first - 1), out=within)
+        np.clip(within, 0, len(whole), out=within)
+        entry = np.floor(within)
+        within -= entry
+        index = entry.astype(np.intp)
+        within *= growth.take(index, mode="clip", out=entry)
+        within += added.take(index, mode="clip", out=entry)
+        within += before
+    return result.reshape(image.shape)

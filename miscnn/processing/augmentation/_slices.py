@@ -9,6 +9,7 @@ one product with it turns all slices. That is the same linear interpolation that
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from miscnn.processing.augmentation._spatial import reach, rotation_matrix
 
 Array = NDArray[Any]
 Index = NDArray[np.intp]
+
+# Voxels written at once.
+_BLOCK = 32768
 
 
 @dataclass(frozen=True)
@@ -144,18 +148,18 @@ def warp(
     skip, interpolate = (slices["skip"], slices["interpolate"]) if slices else (1, 1)
     depth = segmentation.shape[2]
     stack = stack_of(shape[2], skip, interpolate).within((depth - shape[2]) // 2, depth)
-    used = stack.used
-    image, segmentation = _take(image, used), _take(segmentation, stack.nearest)
+    used, shown = stack.used, np.unique(stack.nearest)
+    image, segmentation = _take(image, used), _take(segmentation, shown)
     if rotation:
         matrix = plane_matrix(float(rotation["angle"]), rotation["spacing"])
         coordinates = _coordinates(segmentation.shape, shape, matrix)
         image = _linear(image, coordinates).reshape(*shape[:2], *image.shape[2:])
-        segmentation = _nearest(segmentation, coordinates).reshape(shape)
+        segmentation = _nearest(segmentation, coordinates, shape[:2])
     else:
         image, segmentation = _center(image, shape), _center(segmentation, shape)
-    image = _blend(image, stack, used)
-    image, segmentation = np.moveaxis(image, 2, axis), np.moveaxis(segmentation, 2, axis)
-    return np.ascontiguousarray(image), np.ascontiguousarray(segmentation)
+    segmentation = _take(segmentation, np.searchsorted(shown, stack.nearest))
+    image = _blend(image, stack, used, axis)
+    return image, np.ascontiguousarray(np.moveaxis(segmentation, 2, axis))
 
 
 def _take(array: Array, index: Index) -> Array:
@@ -164,7 +168,14 @@ def _take(array: Array, index: Index) -> Array:
     if len(index) and (len(index) == 1 or (steps[0] > 0 and np.all(steps == steps[0]))):
         step = int(steps[0]) if len(steps) else 1
         return array[:, :, int(index[0]) : int(index[-1]) + 1 : step]
-    return np.take(array, index, axis=2)
+    if _slice_by_slice(array):
+        return np.moveaxis(np.moveaxis(array, 2, 0).take(index, axis=0), 0, 2)
+    return array.take(index, axis=2)
+
+
+def _slice_by_slice(array: Array) -> bool:
+    """Tell whether slices lie one after the other in memory, not pixel by pixel."""
+    return array.strides[2] > max(array.strides[:2])
 
 
 def _center(array: Array, shape: Sequence[int]) -> Array:
@@ -189,39 +200,65 @@ def _coordinates(
 
 def _linear(image: NDArray[np.float32], coordinates: Sequence[Array]) -> NDArray[np.float32]:
     """Return pixels × (slices · channels)."""
-    weights, indices = np.ones((1, 1)), np.zeros((1, 1), dtype=np.int32)
-    for position, size in zip(coordinates, image.shape, strict=False):
-        lower = np.clip(position.astype(np.int32), 0, max(size - 2, 0))
-        fraction = position - lower
-        pair = np.stack([1 - fraction, fraction], axis=-1)
-        both = np.stack([lower, np.minimum(lower + 1, size - 1)], axis=-1)
-        weights = (weights[:, :, None] * pair[:, None, :]).reshape(len(pair), -1)
-        indices = (indices[:, :, None] * size + both[:, None, :]).reshape(len(pair), -1)
-    pixels = image.shape[0] * image.shape[1]
-    ends = np.arange(0, indices.size + 1, indices.shape[1], dtype=np.int32)
-    entries = (weights.astype(np.float32).ravel(), indices.astype(np.int32).ravel(), ends)
-    matrix: Any = csr_array(entries, shape=(len(indices), pixels))
+    size = image.shape[:2]
+    lower, fraction = [], []
+    for position, length in zip(coordinates, size, strict=True):
+        below = np.minimum(position.astype(np.int32), max(length - 2, 0))
+        lower.append(below)
+        fraction.append((position - below).astype(np.float32))
+    pixels = size[0] * size[1]
+    steps = [size[1] if size[0] > 1 else 0, 1 if size[1] > 1 else 0]
+    cell = lower[0] * np.int32(size[1]) + lower[1]
+    weights = np.empty((len(cell), 4), dtype=np.float32)
+    indices = np.empty((len(cell), 4), dtype=np.int32)
+    for corner, (row, column) in enumerate(itertools.product((0, 1), repeat=2)):
+        up = fraction[0] if row else 1 - fraction[0]
+        np.multiply(up, fraction[1] if column else 1 - fraction[1], out=weights[:, corner])
+        np.add(cell, row * steps[0] + column * steps[1], out=indices[:, corner])
+    ends = np.arange(0, indices.size + 1, 4, dtype=np.int32)
+    entries = (weights.ravel(), indices.ravel(), ends)
+    matrix: Any = csr_array(entries, shape=(len(cell), pixels))
     turned: NDArray[np.float32] = matrix @ image.reshape(pixels, -1)
     return turned
 
 
-def _nearest(labels: Array, coordinates: Sequence[Array]) -> Array:
-    """Return pixels × slices."""
+def _nearest(labels: Array, coordinates: Sequence[Array], shape: Sequence[int]) -> Array:
     row, column = (np.floor(position + 0.5).astype(np.intp) for position in coordinates)
-    rows = labels.reshape(labels.shape[0] * labels.shape[1], -1)
-    found: Array = np.take(rows, row * labels.shape[1] + column, axis=0)
-    return found
+    pixels = row * labels.shape[1] + column
+    found: Array
+    if _slice_by_slice(labels):
+        planes = np.moveaxis(labels, 2, 0).reshape(labels.shape[2], -1)
+        found = planes.take(pixels, axis=1, mode="clip")
+        return np.moveaxis(found.reshape(-1, *shape), 0, 2)
+    found = labels.reshape(-1, labels.shape[2]).take(pixels, axis=0, mode="clip")
+    return found.reshape(*shape, -1)
 
 
-def _blend(image: NDArray[np.float32], stack: Stack, used: Index) -> NDArray[np.float32]:
-    """Make the slices of the output from those that were used."""
-    lower = _take(image, np.searchsorted(used, stack.lower))
-    if not stack.weight.any():
-        return lower
+def _blend(image: NDArray[np.float32], stack: Stack, used: Index, axis: int) -> NDArray[np.float32]:
+    """Make the slices of the output from those that were used; their axis becomes ``axis``."""
+    rows, columns, _, channels = image.shape
+    shape = [rows, columns, channels]
+    shape.insert(axis, len(stack.lower))
+    result = np.empty(shape, dtype=np.float32)
+    target = np.moveaxis(result, axis, 2)
+    lower = np.searchsorted(used, stack.lower)
+    blends = bool(stack.weight.any())
+    if not blends:
+        image = _take(image, lower)
     # Where the weight is 0, the upper one was perhaps not read: any will do.
-    above = np.minimum(np.searchsorted(used, stack.upper), len(used) - 1)
-    upper = _take(image, above)
-    blended = upper - lower
-    blended *= stack.weight[:, np.newaxis]
-    blended += lower
-    return blended
+    upper = np.minimum(np.searchsorted(used, stack.upper), len(used) - 1)
+    weight = stack.weight[:, np.newaxis, np.newaxis, np.newaxis]
+    # A few rows at once: in the cache, axes are exchanged in half the time.
+    step = max(1, _BLOCK // max(1, columns * len(lower) * channels))
+    for first in range(0, rows, step):
+        block, out = image[first : first + step], target[first : first + step]
+        if not blends:
+            out[...] = block
+            continue
+        planes = np.ascontiguousarray(np.moveaxis(block, 2, 0))
+        below, blended = planes.take(lower, axis=0), planes.take(upper, axis=0)
+        blended -= below
+        blended *= weight
+        blended += below
+        out[...] = np.moveaxis(blended, 0, 2)
+    return result
