@@ -38,7 +38,7 @@ SCALE: Final[Limits] = (0.8, 1.25)
 #: Smallest slope of a map: tissues come closer by a factor of 5 at most, and never merge.
 SMALLEST_SLOPE: Final = 0.2
 _LARGEST_HU: Final = 2**15  # bounds the table that maps are applied with
-_BLOCK: Final = 16384  # voxels mapped at once: what is in between stays in the cache
+_BLOCK: Final = 32768  # voxels mapped at once: what is in between stays in the cache
 
 
 def read_windows(windows: Mapping[str, Sequence[float]] | None, limits: Any) -> list[Limits]:
@@ -132,7 +132,9 @@ def draw_knots(
     inner = [float(np.mean(values)) for values in wanted.values()]
     tilted = np.asarray(inner) - SMALLEST_SLOPE * source[1:-1]
     ends = (1 - SMALLEST_SLOPE) * np.asarray(limits)
-    tilted = np.clip(isotonic_regression(tilted).x, ends[0], ends[1])
+    if np.any(np.diff(tilted) < 0):
+        tilted = isotonic_regression(tilted).x
+    tilted = np.clip(tilted, ends[0], ends[1])
     target = [limits[0], *(tilted + SMALLEST_SLOPE * source[1:-1]), limits[1]]
     return {"source": [float(x) for x in source], "target": [float(y) for y in target]}
 

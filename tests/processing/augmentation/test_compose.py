@@ -10,6 +10,7 @@ import pytest
 from miscnn._configurable import deserialize, serialize
 from miscnn.exceptions import ConfigurationError
 from miscnn.processing.augmentation import Compose, GeneralAugmentation
+from miscnn.processing.augmentation._intensity import add_gaussian_noise
 from miscnn.testing.augmentation import check_augmentation
 
 _OFF = dict.fromkeys(
@@ -35,7 +36,7 @@ def test_parts_are_applied_in_their_order(rng):
     parameters = chain.sample_parameters(rng, (12, 12, 12), 1)
     seed = parameters["steps"][0]["parameters"]["gaussian_noise"]["seed"]
     moved, _ = chain.apply(image, labels, parameters, (12, 12, 12))
-    field = np.random.default_rng(seed).standard_normal(image.shape, dtype=np.float32)
+    field = add_gaussian_noise(np.zeros_like(image), [1.0], seed)
     np.testing.assert_allclose(moved, image + field, atol=1e-6)
 
 
@@ -90,3 +91,17 @@ def test_wrong_arguments_are_named():
         Compose(["flip"])
     with pytest.raises(ConfigurationError, match="between 0 and 1; received 7"):
         Compose([], probability=7)
+
+
+def test_parts_keep_their_share_of_augmented_patches(rng):
+    """What is augmented with 30 % of the batches alone is so with 30 % of the patches here."""
+
+    class Rarely(GeneralAugmentation):
+        def batch_probability(self, dimensions):
+            return 0.3
+
+    rare = Rarely(**{**_OFF, "brightness": (2.0, 2.0)}, probabilities=1.0)
+    chain = Compose([rare, _shift(2)])
+    drawn = [chain.sample_parameters(rng, (12, 12, 12), 1)["steps"] for _ in range(600)]
+    assert np.mean([len(steps) == 2 for steps in drawn]) == pytest.approx(0.3, abs=0.06)
+    assert {steps[-1]["augmentation"] for steps in drawn} == {1}

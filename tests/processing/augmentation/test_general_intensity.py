@@ -10,8 +10,10 @@ from batchgenerators.augmentations.color_augmentations import (
     augment_gamma,
 )
 from batchgenerators.augmentations.noise_augmentations import augment_gaussian_noise
+from scipy.stats import kstest
 
 from miscnn.processing.augmentation import GeneralAugmentation
+from miscnn.processing.augmentation._intensity import add_gaussian_noise
 
 
 def _changed(image: np.ndarray, parameters: dict, **arguments: object) -> np.ndarray:
@@ -123,12 +125,42 @@ def test_noise_has_the_deviation_drawn(image):
 
 
 def test_noise_is_that_of_batchgenerators(image, monkeypatch):
-    field = np.moveaxis(np.random.default_rng(3).standard_normal(image.shape, np.float32), -1, 0)
-    channels = iter(field)
+    channels = iter(_first(add_gaussian_noise(np.zeros_like(image), [1.0, 1.0], 3)))
     monkeypatch.setattr(np.random, "normal", lambda mean, std, size: mean + std * next(channels))
     theirs = augment_gaussian_noise(_first(image), (0.2, 0.2))
     ours = _changed(image, {"gaussian_noise": {"values": [0.2, 0.2], "seed": 3}})
     np.testing.assert_allclose(ours, _last(theirs), rtol=1e-5, atol=1e-5)
+
+
+def test_noise_is_normal_and_independent():
+    field = add_gaussian_noise(np.zeros((501, 401, 1), np.float32), [1.0], 7).ravel()
+    # the largest distance between the two distributions, 1.95 / √n once in a thousand fields
+    assert kstest(field.astype(np.float64), "norm").statistic < 1.95 / np.sqrt(len(field))
+    assert abs(field.var() - 1) < 4 * np.sqrt(2 / len(field))
+    assert (np.abs(field) > 3.5).mean() == pytest.approx(4.65e-4, rel=0.3)
+    assert 4 < np.abs(field).max() < 5.9
+    # cosine and sine share their radius, and neighbours their word of random bits
+    block = field[:32768]
+    pairs = [(block[:16384], block[16384:]), (field[:-1], field[1:]), (field[:-2:2], field[1:-1:2])]
+    for one, other in pairs:
+        for power in (1, 2):
+            correlation = np.corrcoef(one**power, other**power)[0, 1]
+            assert abs(correlation) < 4 / np.sqrt(len(one))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5, 1), (0, 4, 2), (40, 41, 42, 3)])
+def test_noise_of_any_shape_is_that_of_its_seed(rng, shape):
+    image = rng.standard_normal(shape, dtype=np.float32)
+    deviations = [2.0, 0.0, 30.0][: shape[-1]]
+    before = image.copy()
+    noisy = add_gaussian_noise(image, deviations, 11)
+    assert noisy.shape == shape
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(noisy, add_gaussian_noise(image, deviations, 11))
+    field = add_gaussian_noise(np.zeros_like(image), [1.0] * shape[-1], 11)
+    expected = image + field * np.float32(deviations)
+    np.testing.assert_allclose(noisy, expected, rtol=1e-6, atol=1e-6)
+    assert len(np.unique(field)) >= 0.98 * field.size
 
 
 def test_order_is_contrast_brightness_gamma_noise(image):

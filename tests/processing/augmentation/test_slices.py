@@ -204,6 +204,22 @@ def test_the_whole_map_is_one_interpolation_for_image_and_labels(
     np.testing.assert_array_equal(labelled, labels.ravel()[mapped])
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("factors", [(1, 1), (2, 1), (1, 2)])
+def test_a_large_patch_is_made_of_several_blocks(rng, axis, factors):
+    shape = [70, 64, 60]
+    shape[axis] = 12
+    image, labels = _random(rng, *shape)
+    rotation, slices = _rotation(9.0, [a for a in range(3) if a != axis]), _slices(axis, *factors)
+    moved, mapped = warp(image, labels, shape, rotation, slices)
+    expected, coordinates = _reference(image, labels, shape, rotation, slices)
+    np.testing.assert_allclose(moved, expected, rtol=0, atol=2e-3)
+    nearest = map_coordinates(labels, coordinates, order=0, mode="nearest")
+    assert (mapped != nearest).mean() < 1e-3  # the two may differ where pixels are equally near
+    assert moved.flags.c_contiguous
+    assert mapped.flags.c_contiguous
+
+
 @pytest.mark.parametrize(("skip", "interpolate"), [(2, 1), (3, 1), (1, 2), (2, 3), (3, 2)])
 @pytest.mark.parametrize("size", [1, 6, 7])
 def test_the_reach_is_the_farthest_slice(size, skip, interpolate):
