@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._files import atomic_path
 from miscnn._keras import compile_ahead, keras
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, NotFittedError
+from miscnn.neural_network._class_weights import read_class_weights, weighted_loss
+from miscnn.neural_network._state import alike, clone_metric, seeded, take_over
 from miscnn.neural_network.architecture.base import Architecture
 from miscnn.neural_network.architecture.unet.standard import UNetStandard
 from miscnn.neural_network.callbacks import BestWeights, ProgressBar
@@ -151,7 +150,7 @@ class NeuralNetwork:
         create = (
             self.architecture.create_model_3D if axes == 3 else self.architecture.create_model_2D
         )
-        with _seeded(self.seed):
+        with seeded(self.seed):
             return create(input_shape, self.preprocessor.classes)
 
     def _make_optimizer(self) -> Any:
@@ -163,7 +162,7 @@ class NeuralNetwork:
         self, class_weights: tuple[float, ...] | None = None, optimizer: Any = None
     ) -> None:
         self._compiled_with = (self.loss, tuple(self.metrics), self.architecture, class_weights)
-        loss = self.loss if class_weights is None else self._weighted_loss(class_weights)
+        loss = self.loss if class_weights is None else weighted_loss(self.loss, class_weights)
         self.model.compile(
             optimizer=self._make_optimizer() if optimizer is None else optimizer,
             loss=loss,
@@ -187,13 +186,13 @@ class NeuralNetwork:
         if (
             self._compiled_with == plain
             and type(used) is type(optimizer)
-            and _alike(self.model.variables, fresh.variables)
-            and (not used.built or _alike(used.variables, optimizer.variables))
+            and alike(self.model.variables, fresh.variables)
+            and (not used.built or alike(used.variables, optimizer.variables))
         ):
             # The compiled step is kept: tracing it again takes longer than many a fold.
-            _take_over(self.model.variables, fresh.variables)
+            take_over(self.model.variables, fresh.variables)
             if used.built:
-                _take_over(used.variables, optimizer.variables)
+                take_over(used.variables, optimizer.variables)
         else:
             self.model = fresh
             self._compile()
@@ -206,7 +205,7 @@ class NeuralNetwork:
         other.__dict__.update(self.__dict__)
         other.model = other._build()
         other.model.set_weights(self.model.get_weights())
-        other.metrics = [_clone_metric(metric) for metric in self.metrics]
+        other.metrics = [clone_metric(metric) for metric in self.metrics]
         other._compile()
         return other
 
@@ -312,7 +311,7 @@ class NeuralNetwork:
         else:
             self.preprocessor.set_statistics(self._statistics)
         self.preprocessor.prepare([*training, *_as_indices(validation or [])], verbose=verbose)
-        weights = self._class_weights(class_weight)
+        weights = read_class_weights(class_weight, self.preprocessor.classes)
         if weights != self._compiled_with[-1]:
             self._compile(weights, self.model.optimizer)  # the optimizer goes on
 
@@ -333,7 +332,7 @@ class NeuralNetwork:
             # swapped back after the validation, so this comes after those who look then.
             callbacks = [*callbacks, keras.callbacks.SwapEMAWeights()]
         bars = [ProgressBar(epochs)] if verbose else []
-        with _seeded(self.seed):
+        with seeded(self.seed):
             logged = self.model.fit(
                 batches,
                 validation_data=checks,
@@ -344,35 +343,6 @@ class NeuralNetwork:
             )
         self._epochs_trained += len(logged.epoch)
         return History(logged.history)
-
-    def _class_weights(
-        self, class_weight: Sequence[float] | Mapping[int, float] | None
-    ) -> tuple[float, ...] | None:
-        if class_weight is None:
-            return None
-        classes = self.preprocessor.classes
-        if isinstance(class_weight, Mapping):
-            unknown = sorted(set(class_weight) - set(range(classes)))
-            if unknown:
-                raise ConfigurationError(
-                    f"class_weight names class(es) {unknown}, there are 0 … {classes - 1}"
-                )
-            weights = tuple(float(class_weight.get(c, 1.0)) for c in range(classes))
-        else:
-            weights = tuple(float(w) for w in class_weight)
-        if len(weights) != classes:
-            raise ConfigurationError(
-                f"class_weight needs one weight for each of {classes} classes, got {len(weights)}"
-            )
-        return weights
-
-    def _weighted_loss(self, weights: Sequence[float]) -> Any:
-        if not hasattr(self.loss, "with_class_weights"):
-            raise ConfigurationError(
-                f"class_weight works with the losses of miscnn; {self.loss!r} has no "
-                "with_class_weights(weights). Weight the classes inside of your loss instead"
-            )
-        return self.loss.with_class_weights(weights)
 
     # ------------------------------------------------------------------ prediction
 
@@ -495,32 +465,3 @@ def _must_learn(preprocessor: Preprocessor) -> bool:
     except NotFittedError:
         return True
     return False
-
-
-def _alike(variables: Sequence[Any], others: Sequence[Any]) -> bool:
-    """Tell whether two lists of variables can take each other's values."""
-    shapes = [[(v.name, tuple(v.shape)) for v in each] for each in (variables, others)]
-    return shapes[0] == shapes[1]
-
-
-def _take_over(variables: Sequence[Any], fresh: Sequence[Any]) -> None:
-    for variable, value in zip(variables, fresh, strict=True):
-        variable.assign(value)
-
-
-def _clone_metric(metric: Any) -> Any:
-    if isinstance(metric, keras.metrics.Metric):
-        return type(metric).from_config(metric.get_config())
-    return metric
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed what Keras draws from, and give Python and NumPy their own state back."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # Keras uses it
-    keras.utils.set_random_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002

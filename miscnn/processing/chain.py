@@ -13,6 +13,7 @@ from miscnn._configurable import to_json
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
+from miscnn.processing.augmentation.base import Augmentation
 from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction
 
 
@@ -53,6 +54,43 @@ def split_chain(
     while head and isinstance(head[-1], PointwiseSubfunction):
         tail.insert(0, head.pop())  # type: ignore[arg-type]  # checked in the line above
     return head, tail
+
+
+def augmentation_position(
+    subfunctions: Sequence[Subfunction], augmentation: Augmentation | None
+) -> int:
+    """Return how many subfunctions of the pointwise end run before the augmentation.
+
+    All of them, unless the augmentation works on Hounsfield units: then those before the first
+    one that leaves them.
+
+    Raises
+    ------
+    ConfigurationError
+        If the image has left Hounsfield units before the pointwise end of the chain.
+    """
+    head, tail = split_chain(subfunctions)
+    if augmentation is None or not augmentation.hounsfield:
+        return len(tail)
+    leaving = [s for s in head if not s.keeps_hounsfield]
+    if not leaving:
+        return next((i for i, s in enumerate(tail) if not s.keeps_hounsfield), len(tail))
+    chain = ", ".join(type(s).__name__ for s in subfunctions)
+    name, last = type(leaving[0]).__name__, type(head[-1]).__name__
+    mend = (
+        f"before {last} has run on the whole volume. Put {name} after {last}: first resample, "
+        "crop and pad, then window, then normalise"
+    )
+    if not isinstance(leaving[0], PointwiseSubfunction):
+        mend = (
+            f"which runs on the whole volume. Let {name} keep Hounsfield units, and scale at the "
+            "end of the chain with Windowing(..., scale=(0, 1)) or Normalization; a subfunction "
+            "of your own that keeps them says so by keeps_hounsfield = True"
+        )
+    raise ConfigurationError(
+        f"{type(augmentation).__name__} works on Hounsfield units, but in the chain {chain} the "
+        f"image leaves them with {name}, {mend}"
+    )
 
 
 def run_chain(

@@ -18,12 +18,18 @@ from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, NotFittedError
 from miscnn.processing.augmentation.base import Augmentation
 from miscnn.processing.augmentation.general import GeneralAugmentation
-from miscnn.processing.chain import Step, run_chain, split_chain, undo_chain
+from miscnn.processing.chain import (
+    Step,
+    augmentation_position,
+    run_chain,
+    split_chain,
+    undo_chain,
+)
 from miscnn.processing.patches import WindowGrid, round_up
 from miscnn.processing.preparation import PreparedSamples, ReachingSamples, measure_tail
 from miscnn.processing.prepared import PreparedSample
-from miscnn.processing.slices import mean_gap
-from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction
+from miscnn.processing.slices import check_slices, mean_gap
+from miscnn.processing.subfunctions.base import Subfunction
 
 _log = logging.getLogger("miscnn.processing.preprocessor")
 
@@ -151,7 +157,7 @@ class Preprocessor:
                 raise ConfigurationError(f"{name} is a share, 0 … 1; got {share}")
         if analysis == "slice-stack" and slices_per_volume is None:
             slices_per_volume = _SLICES_PER_STACK
-        _check_slices(analysis, slices_per_volume, patch_shape)
+        check_slices(analysis, slices_per_volume, patch_shape)
         self.data_io = data_io
         self.batch_size = batch_size
         self.subfunctions = [copy.deepcopy(s) for s in subfunctions]
@@ -457,36 +463,9 @@ class Preprocessor:
     def augmentation_position(self) -> int:
         """How many subfunctions of the pointwise end run before the augmentation.
 
-        All of them, unless the augmentation works on Hounsfield units: then those before the
-        first one that leaves them.
-
-        Raises
-        ------
-        ConfigurationError
-            If the image has left Hounsfield units before the pointwise end of the chain.
+        See :func:`~miscnn.processing.chain.augmentation_position`.
         """
-        head, tail = split_chain(self.subfunctions)
-        if self.data_augmentation is None or not self.data_augmentation.hounsfield:
-            return len(tail)
-        leaving = [s for s in head if not s.keeps_hounsfield]
-        if leaving:
-            chain = ", ".join(type(s).__name__ for s in self.subfunctions)
-            name, last = type(leaving[0]).__name__, type(head[-1]).__name__
-            mend = (
-                f"before {last} has run on the whole volume. Put {name} after {last}: first "
-                "resample, crop and pad, then window, then normalise"
-            )
-            if not isinstance(leaving[0], PointwiseSubfunction):
-                mend = (
-                    f"which runs on the whole volume. Let {name} keep Hounsfield units, and scale "
-                    "at the end of the chain with Windowing(..., scale=(0, 1)) or Normalization; a "
-                    "subfunction of your own that keeps them says so by keeps_hounsfield = True"
-                )
-            raise ConfigurationError(
-                f"{type(self.data_augmentation).__name__} works on Hounsfield units, but in the "
-                f"chain {chain} the image leaves them with {name}, {mend}"
-            )
-        return next((i for i, s in enumerate(tail) if not s.keeps_hounsfield), len(tail))
+        return augmentation_position(self.subfunctions, self.data_augmentation)
 
     # ------------------------------------------------------------------ prediction
 
@@ -540,24 +519,6 @@ class Preprocessor:
         chain = " -> ".join(type(s).__name__ for s in self.subfunctions) or "no subfunctions"
         patch = f" {self.patch_shape}" if self.patch_shape else ""
         return f"Preprocessor({chain}, {self.analysis}{patch}, batch size {self.batch_size})"
-
-
-def _check_slices(
-    analysis: str, slices_per_volume: int | None, patch_shape: Sequence[int] | None
-) -> None:
-    if analysis == "slice-stack" and patch_shape is not None:
-        raise ConfigurationError(
-            f'analysis="slice-stack" takes whole slices, got patch_shape={tuple(patch_shape)}; '
-            "leave it out and make the slices smaller with Resize((128, 128))"
-        )
-    if slices_per_volume is None:
-        return
-    if analysis not in ("slicewise", "slice-stack"):
-        raise ConfigurationError(
-            f'slices_per_volume is for analysis="slicewise" or "slice-stack", not "{analysis}"'
-        )
-    if slices_per_volume < 1:
-        raise ConfigurationError(f"slices_per_volume must be at least 1, got {slices_per_volume}")
 
 
 def _as_augmentation(

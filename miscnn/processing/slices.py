@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn.exceptions import ConfigurationError
+
 Positions = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
@@ -138,3 +140,22 @@ def mean_gap(labels: NDArray[Any], slice_axis: int, size: int) -> float:
 def plane_axes(ndim: int, slice_axis: int) -> Sequence[int]:
     """Return the axes within the slices."""
     return [axis for axis in range(ndim) if axis != slice_axis]
+
+
+def check_slices(
+    analysis: str, slices_per_volume: int | None, patch_shape: Sequence[int] | None
+) -> None:
+    """Raise ConfigurationError if slices are asked for where there are none."""
+    if analysis == "slice-stack" and patch_shape is not None:
+        raise ConfigurationError(
+            f'analysis="slice-stack" takes whole slices, got patch_shape={tuple(patch_shape)}; '
+            "leave it out and make the slices smaller with Resize((128, 128))"
+        )
+    if slices_per_volume is None:
+        return
+    if analysis not in ("slicewise", "slice-stack"):
+        raise ConfigurationError(
+            f'slices_per_volume is for analysis="slicewise" or "slice-stack", not "{analysis}"'
+        )
+    if slices_per_volume < 1:
+        raise ConfigurationError(f"slices_per_volume must be at least 1, got {slices_per_volume}")
