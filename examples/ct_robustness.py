@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ import miscnn
 from miscnn.data_loading.interfaces import DataInterface, MergedLabels
 from miscnn.data_loading.layouts import find_layout
 from miscnn.evaluation import ScoreTable, SliceSortedKFold, compare, cross_validation
+from miscnn.evaluation.comparison import Estimate
 from miscnn.processing.augmentation import CTAugmentation, MultidimensionalAugmentation
 from miscnn.processing.subfunctions import Normalization, Resize, Windowing
 
@@ -202,12 +204,18 @@ def spread_table(tables: dict[str, ScoreTable], metric: str) -> list[str]:
     for network in dict.fromkeys(title.rsplit(" ", 1)[0] for title in tables if title != "stack"):
         pair = compare(tables[f"{network} CTIA"], tables[f"{network} MIA"], metric)
         for row in pair.rows:
-            cells = [
-                f"{estimate.value:.3f} ({estimate.low:.3f} … {estimate.high:.3f})"
-                for estimate in (row.mean_difference, row.sd_difference, row.sd_ratio)
-            ]
+            cells = map(with_interval, (row.mean_difference, row.sd_difference, row.sd_ratio))
             lines.append(f"| {network} | {row.class_name} | {' | '.join(cells)} |")
     return lines
+
+
+def with_interval(estimate: Estimate) -> str:
+    """A figure and its interval, a dash for each that cannot be told from so few subjects."""
+    if math.isnan(estimate.value):
+        return "—"
+    known = not math.isnan(estimate.low)
+    interval = f"{estimate.low:.3f} … {estimate.high:.3f}" if known else "—"
+    return f"{estimate.value:.3f} ({interval})"
 
 
 def main() -> None:

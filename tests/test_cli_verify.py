@@ -126,3 +126,12 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         times.append(time.perf_counter() - start)
         assert done.stdout.decode().strip() == ""
     assert min(times) < 1.0  # 0.1 s on an idle machine
+
+
+def test_the_package_runs_as_a_module(data: Path) -> None:
+    command = [sys.executable, "-m", "miscnn"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"miscnn, version {miscnn.__version__}\n"
+    done = subprocess.run([*command, "--nonsense"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: python -m miscnn ")

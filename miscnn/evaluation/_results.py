@@ -50,6 +50,13 @@ class FoldResult:
     history: HistoryValues
     scores: ScoreTable
 
+    def __repr__(self) -> str:
+        return (
+            f"FoldResult({self.number}: {len(self.training)} training, "
+            f"{len(self.inner_validation)} inner validation, {len(self.validation)} validation "
+            f"subjects; {len(self.scores)} scores; path={str(self.path)!r})"
+        )
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FoldResult:
         """Read a finished fold from its folder.
@@ -152,6 +159,13 @@ class CrossValidationResult(Sequence[HistoryValues]):
                 paths.append(self.evaluation_path / f"boxplot.{metric}.png")
                 box_plot(table, paths[-1], metric)
         return paths
+
+    def __repr__(self) -> str:
+        subjects = len({index for fold in self.folds for index in fold.validation})
+        return (
+            f"CrossValidationResult({len(self.folds)} folds, {subjects} validation subjects; "
+            f"evaluation_path={str(self.evaluation_path)!r})"
+        )
 
     def __len__(self) -> int:
         return len(self.folds)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn.evaluation._bootstrap import accelerated_interval, bootstrap_interval
+from miscnn.evaluation._scored import Scored, table_of
 from miscnn.evaluation._text import aligned, number, shortened, write_tsv
 from miscnn.evaluation.summary import ScoreTable, worst_position
 from miscnn.exceptions import ConfigurationError
@@ -166,8 +167,8 @@ class Comparison:
 
 
 def compare(
-    table_a: ScoreTable,
-    table_b: ScoreTable,
+    table_a: ScoreTable | Scored,
+    table_b: ScoreTable | Scored,
     metric: str = "dice",
     seed: int = 0,
     *,
@@ -179,9 +180,9 @@ def compare(
 
     Parameters
     ----------
-    table_a, table_b : ScoreTable
-        Such as ``cross_validation(...).scores``. Each subject is paired with itself, whatever
-        the order and the folds.
+    table_a, table_b : ScoreTable, or result with one as ``.scores``
+        Such as that of ``cross_validation``. Each subject is paired with itself, whatever the
+        order and the folds.
     metric : str
         Name of the score.
     seed : int
@@ -203,8 +204,8 @@ def compare(
     Raises
     ------
     ConfigurationError
-        If a table lacks the score, a subject is in it twice, or the tables differ in their
-        subjects or classes.
+        If something else than a table is given, a table lacks the score, a subject is in it
+        twice, or the tables differ in their subjects or classes.
 
     Notes
     -----
@@ -231,11 +232,10 @@ def compare(
         raise ConfigurationError(f"names must be two, one for each table, got {names!r}")
     if not 0 < confidence < 1:
         raise ConfigurationError(f"confidence must lie between 0 and 1, got {confidence}")
-    named = tuple(
-        (name, _by_class(table, metric, name))
-        for name, table in zip(names, (table_a, table_b), strict=True)
+    tables = [table_of(g, name) for g, name in zip((table_a, table_b), names, strict=True)]
+    scores_a, scores_b = (
+        _by_class(table, metric, name) for table, name in zip(tables, names, strict=True)
     )
-    (_, scores_a), (_, scores_b) = named
     _check_same("classes", list(map(str, scores_a)), list(map(str, scores_b)), names)
     rows = []
     for label in sorted(scores_a):
@@ -243,7 +243,7 @@ def compare(
         _check_same(f"subjects of class {label}", list(a), list(b), names)
         samples = sorted(a)
         values = np.array([[each[s] for s in samples] for each in (a, b)], dtype=np.float64)
-        name = table_a.select(metric, label).classes[label]
+        name = tables[0].select(metric, label).classes[label]
         rows.append(
             _compare_class(label, name, metric, samples, values, seed, confidence, n_resamples)
         )

@@ -21,9 +21,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from tqdm.auto import tqdm
 
 from miscnn._files import write_json
 from miscnn.evaluation._results import CrossValidationResult, FoldResult
@@ -124,13 +127,14 @@ def cross_validation(
     overlays : sequence of {"worst", "median", "best"}
         Whose overlays are drawn in each fold, by mean Dice over the classes.
     verbose : int
-        0 shows no progress bars.
+        0 shows no progress bars, and does not tell which folds were taken over.
     resume : bool
         Go on with an interrupted run: folds that are finished in ``evaluation_path`` are read,
-        not run again; a fold that was interrupted begins anew. A finished fold must have been
-        run as it would be now: same subjects in the same order, epochs, iterations, seed, class
-        names and recipe (data interface, preprocessor without what it has learned,
-        architecture, loss, learning rate, optimizer; as far as the model offers them).
+        not run again (which ones is told among the progress bars and in the log); a fold that
+        was interrupted begins anew. A finished fold must have been run as it would be now: same
+        subjects in the same order, epochs, iterations, seed, class names and recipe (data
+        interface, preprocessor without what it has learned, architecture, loss, learning rate,
+        optimizer; as far as the model offers them).
         Without it the marks of all folds of an earlier run are removed before the first
         training, so that a later resume takes none of them. Callbacks, the data
         themselves and the version of the library are not compared.
@@ -166,11 +170,12 @@ def cross_validation(
     finished = finished_folds(folds, path, model, settings) if resume else set()
     discard_unfinished(folds, path, finished)
     _write_folds(folds, name, path)
+    if finished:
+        _tell_finished(sorted(finished), len(folds), path, verbose)
     result = CrossValidationResult(path, ())
     for number, fold in enumerate(folds):
         folder = fold_path(path, number)
         if number in finished:
-            _log.info("fold %d is finished: its results are taken over", number)
             done = FoldResult.load(folder)
         else:
             done = run(number, fold, folder, model, settings)
@@ -259,6 +264,16 @@ def run_fold(
     subjects = read_fold(fold_file(evaluation_path, fold))
     settings.check(model, [subjects])
     return run(fold, subjects, fold_path(evaluation_path, fold), model, settings)
+
+
+def _tell_finished(finished: Sequence[int], n_folds: int, path: Path, verbose: int) -> None:
+    text = (
+        f"taken over, not run again: fold {', '.join(map(str, finished))} "
+        f"({len(finished)} of {n_folds} folds are finished in {path})"
+    )
+    _log.info(text)
+    if verbose:
+        tqdm.write(text, file=sys.stderr)  # where the bars are
 
 
 def _make_folds(

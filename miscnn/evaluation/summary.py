@@ -110,6 +110,10 @@ class ScoreTable:
                 )
             seen.add(key)
 
+    def __repr__(self) -> str:
+        counts = f"{len(self.folds)} folds, {len(self.classes)} classes"
+        return f"ScoreTable({len(self)} rows: {len(self.samples)} subjects, {counts})"
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -7,6 +7,7 @@ validation score of each, are combined voxel by voxel.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -41,6 +42,8 @@ from miscnn.neural_network.model import NeuralNetwork
 from miscnn.neural_network.prediction import Subjects, predict_subjects
 from miscnn.processing.chain import argmax_labels
 from miscnn.processing.preprocessor import Preprocessor
+
+_log = logging.getLogger("miscnn.neural_network.ensemble")
 
 Combiner = Literal["mean", "learned"]
 
@@ -261,6 +264,11 @@ class StackedEnsemble:
         folds = self.folds if folds is None else folds
         data_io = self.preprocessor.data
         pairs = inner_folds(indices, folds, data_io, seed)
+        if self.top is not None and self.top > len(pairs):
+            _log.warning(
+                "top=%d, but each member is trained %d times, once per fold: all networks are "
+                "kept; ask for more folds, or a smaller top", self.top, len(pairs),
+            )  # fmt: skip
         held_out = list(dict.fromkeys(index for pair in pairs for index in pair.held_out))
         learned = self.combiner == "learned"
         drawn = draw(held_out, data_io, self.voxels, seed) if learned else {}
@@ -366,14 +374,19 @@ class StackedEnsemble:
 
     def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
         """Predict one sample; return a label map, or probabilities ``(…, classes)``."""
-        combine = self._mean if self._mean is not None else self._softmax
-        if combine is None:
-            raise NotFittedError(
-                "the combiner has learned nothing yet: call fit(indices), or for networks that "
-                "are trained already fit_combiner(indices)"
-            )
-        probabilities = combine(self._predictions(sample))
+        probabilities = self._combine_fitted()(self._predictions(sample))
         return probabilities if activation_output else argmax_labels(probabilities)
+
+    def _combine_fitted(self) -> NestedMean | SoftmaxCombiner:
+        """Return the combiner; raise NotFittedError unless it and all networks can predict."""
+        combine = self._mean if self._mean is not None else self._softmax
+        if combine is None or not all(n.can_predict for own in self.networks for n in own):
+            raise NotFittedError(
+                "the stack has learned nothing yet: call its fit(indices). Members that are "
+                'trained already need no fit with combiner="mean", and only '
+                'fit_combiner(indices) with combiner="learned"'
+            )
+        return combine
 
     def _predictions(self, sample: Sample) -> list[NDArray[np.float32]]:
         """Return, per member, the mean of its networks' probabilities on the image's grid."""
@@ -414,9 +427,15 @@ class StackedEnsemble:
         Each network is a bundle of its own: ``member_<m>_<k>`` is network k of member m, both
         from 0, the best first. Those of an earlier ensemble in the same folder are removed.
         ``ensemble.json`` is written last: a folder that has one is complete.
+
+        Raises
+        ------
+        NotFittedError
+            If the ensemble cannot predict yet.
         """
         from miscnn.neural_network.bundle import save_ensemble
 
+        self._combine_fitted()
         save_ensemble(self, folder)
 
     def __repr__(self) -> str:

@@ -434,13 +434,18 @@ class NeuralNetwork:
 
         save(self, folder)
 
+    @property
+    def can_predict(self) -> bool:
+        """Whether it has learned, or was given, all that its recipe needs for a prediction."""
+        known = self._statistics is not None or self._given_statistics is not None
+        return known or not self._must_learn
+
     def _use_statistics(self) -> bool:
         """Hand this network's statistics to the recipe; return whether it has all it needs."""
         statistics = self._given_statistics if self._statistics is None else self._statistics
         if statistics is not None:
             self.preprocessor.set_statistics(statistics)
-            return True
-        return not self._must_learn
+        return self.can_predict
 
     def __repr__(self) -> str:
         return (

@@ -18,7 +18,7 @@ from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.interfaces.merged import MergedLabels
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import ConfigurationError, SampleError
+from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
 
 # What predict() takes: indices, a folder, or subjects in memory.
 Subjects = str | Path | Sample | NDArray[Any] | Sequence[str | Sample | NDArray[Any]]
@@ -67,7 +67,10 @@ def predict_subjects(
     Raises
     ------
     ConfigurationError
-        If indices and subjects in memory stand in one list and nothing is to be returned.
+        If indices and subjects in memory stand in one list and nothing is to be returned, or
+        a single file is named.
+    MissingFileError
+        If a text is neither a folder nor a subject, or there are no subjects in a folder.
     """
     data_io, subjects = find_subjects(given, data_io)
     results = []
@@ -92,17 +95,53 @@ def predict_subjects(
 def find_subjects(
     given: Subjects, data_io: DataIO
 ) -> tuple[DataIO, Sequence[str | Sample | NDArray[Any]]]:
-    """Return the data set that the subjects belong to, and a list of the subjects."""
-    if isinstance(given, Path) or (
-        isinstance(given, str) and given not in data_io.indices_list and Path(given).is_dir()
-    ):
-        data_io = DataIO(_unused(data_io.interface), given, output_path=data_io.output_path)
-        return data_io, data_io.get_indiceslist()
+    """Return the data set that the subjects belong to, and a list of the subjects.
+
+    Raises
+    ------
+    ConfigurationError
+        If a single file is named.
+    MissingFileError
+        If there is no such folder, or no subject in it.
+    """
+    if isinstance(given, Path) or (isinstance(given, str) and given not in data_io.indices_list):
+        if Path(given).is_dir():
+            return _in_folder(given, data_io)
+        if Path(given).is_file():
+            raise ConfigurationError(
+                f"{str(given)!r} is a file; give a folder in the layout of the data interface "
+                f"({data_io.interface.expected_files()}), an index of the data set, or the image "
+                "as an array"
+            )
+        if isinstance(given, Path):
+            raise _nowhere(str(given), data_io)
     if isinstance(given, (str, Sample)):
         return data_io, [given]
     if isinstance(given, np.ndarray) and given.dtype.kind not in "UO":
         return data_io, [given]
     return data_io, [str(g) if isinstance(g, np.str_) else g for g in given]
+
+
+def _in_folder(folder: str | Path, data_io: DataIO) -> tuple[DataIO, list[str]]:
+    found = DataIO(_unused(data_io.interface), folder, output_path=data_io.output_path)
+    if not found.indices_list:
+        raise MissingFileError(
+            f"there is no subject in the folder {str(folder)!r}; looked for "
+            f"{found.interface.expected_files()}: new cases need the same layout as the training "
+            "data"
+        )
+    return found, found.get_indiceslist()
+
+
+def _nowhere(name: str, data_io: DataIO) -> MissingFileError:
+    indices = data_io.indices_list
+    more = ", …" if len(indices) > 5 else ""
+    known = (
+        f"the data set has {len(indices)} subject(s): {', '.join(indices[:5])}{more}"
+        if indices
+        else "the data set knows no subjects, so name a folder"
+    )
+    return MissingFileError(f"there is no folder {name!r}, and no subject of this name; {known}")
 
 
 def _unused(interface: DataInterface) -> DataInterface:
@@ -117,7 +156,7 @@ def load_subject(subject: str | Sample | NDArray[Any], data_io: DataIO) -> Sampl
     if isinstance(subject, Sample):
         return subject
     if isinstance(subject, str):
-        return data_io.sample_loader(subject, load_seg=False)
+        return _load_index(subject, data_io)
     interface = data_io.interface
     return Sample(
         "array",
@@ -126,6 +165,22 @@ def load_subject(subject: str | Sample | NDArray[Any], data_io: DataIO) -> Sampl
         interface.classes,
         three_dim=interface.three_dim,
     )
+
+
+def _load_index(index: str, data_io: DataIO) -> Sample:
+    # Also one that is not listed: it may have come into the folder later.
+    if index not in data_io.indices_list and Path(index).name != index:
+        raise _nowhere(index, data_io)  # a path
+    try:
+        return data_io.sample_loader(index, load_seg=False)
+    except MissingFileError as error:
+        if index in data_io.indices_list:
+            raise
+        raise _nowhere(index, data_io) from error
+    except ConfigurationError as error:
+        if data_io.input_path is not None or not data_io.interface.reads_files:
+            raise
+        raise _nowhere(index, data_io) from error  # there is no data folder to look into
 
 
 def check_finite(sample: Sample) -> None:

@@ -17,6 +17,7 @@ from miscnn.exceptions import ContractError, MiscnnError
 from miscnn.neural_network.architecture.base import Architecture
 
 _SUM_TOLERANCE = 1e-5
+_ODD = (5, 7, 9)  # times a small multiple: a size that is no multiple of anything larger
 
 
 def check_architecture(
@@ -30,10 +31,10 @@ def check_architecture(
     """Put an architecture through the contract of its base class.
 
     Checked are, in 2D and in 3D: it survives JSON and builds the same network then; the network
-    takes any size that is a multiple of ``required_multiple`` and returns probabilities of
-    that size, float32, that sum to one, also under the dtype policy "mixed_float16"; a
-    sample's result does not depend on the others of its batch; all weights can be trained; the
-    saved network can be loaded in Keras' safe mode and predicts the same.
+    takes any size that is a multiple of ``required_multiple``, odd times it too, and returns
+    probabilities of that size, float32, that sum to one, also under the dtype policy
+    "mixed_float16"; a sample's result does not depend on the others of its batch; all weights
+    can be trained; the saved network can be loaded in Keras' safe mode and predicts the same.
 
     Parameters
     ----------
@@ -74,8 +75,9 @@ class _Check:
         model = self.build(self.architecture)
         self.check_configuration(model)
         self.check_precision()
-        for times in ((1,) * self.dimensions, self.unequal):
-            images = self.images(times)
+        equal, unequal = self.sizes((1,) * self.dimensions), self.sizes(self.unequal)
+        for sizes in dict.fromkeys((equal, self.odd_sizes, unequal)):
+            images = self.images(sizes)
             self.check_output(model, images)
         self.check_saved(model, images)
         self.check_trainable(model, images)
@@ -96,10 +98,20 @@ class _Check:
         )
         return create((None,) * self.dimensions + (self.channels,), self.n_labels)
 
-    def images(self, times: tuple[int, ...]) -> NDArray[np.float32]:
-        multiples = self.architecture.multiple_per_axis(self.dimensions)
+    @property
+    def multiples(self) -> tuple[int, ...]:
+        return self.architecture.multiple_per_axis(self.dimensions)
+
+    def sizes(self, times: tuple[int, ...]) -> tuple[int, ...]:
         # At least four voxels, so that layers see more than their own padding.
-        sizes = [m * t * -(-4 // m) for m, t in zip(multiples, times, strict=True)]
+        return tuple(m * t * -(-4 // m) for m, t in zip(self.multiples, times, strict=True))
+
+    @property
+    def odd_sizes(self) -> tuple[int, ...]:
+        # From four voxels on the other sizes are odd times the multiple already.
+        return tuple(m * odd if m < 4 else m for m, odd in zip(self.multiples, _ODD, strict=False))
+
+    def images(self, sizes: tuple[int, ...]) -> NDArray[np.float32]:
         return self.rng.normal(size=(2, *sizes, self.channels)).astype(np.float32)
 
     def check_configuration(self, model: Any) -> None:
@@ -136,12 +148,19 @@ class _Check:
         )
 
     def check_output(self, model: Any, images: NDArray[np.float32]) -> None:
-        output = ops.convert_to_numpy(model(images, training=False))
+        question = f"is required_multiple ({self.architecture.required_multiple}) right?"
+        try:
+            output = ops.convert_to_numpy(model(images, training=False))
+        except Exception as error:  # each backend has an exception of its own for shapes
+            raise ContractError(
+                f"{type(self.architecture).__name__} in {self.dimensions}D: the network fails for "
+                f"images {images.shape}; {question} ({str(error).strip().splitlines()[0]})"
+            ) from error
         expected = (*images.shape[:-1], self.n_labels)
         self.require(
             output.shape == expected,
-            f"for images {images.shape} the output is {output.shape}, expected {expected}; is "
-            f"required_multiple ({self.architecture.required_multiple}) right?",
+            f"for images {images.shape} the output is {output.shape}, expected {expected}; "
+            f"{question}",
         )
         self.require(output.dtype == np.float32, f"the output is {output.dtype}, not float32")
         self.require(bool(np.isfinite(output).all()), "the output holds NaN or infinity")

@@ -16,6 +16,7 @@ from miscnn.exceptions import ConfigurationError, ContractError
 from miscnn.processing.augmentation.base import Augmentation, PatchGrid, center_crop
 
 _LABELS = (0, 3)  # an interpolated label map would hold 1 and 2
+_SPARE = 3  # voxels of margin that nobody asked for
 _STRAY = 0.02  # voxels inside a structure that may show the other structure's intensity
 # Borders that agree within half a voxel: 0.3 to 0.6 times as many voxels differ as with labels
 # displaced by a whole one. Labels that are half a voxel off differ about equally either way.
@@ -44,7 +45,8 @@ def check_augmentation(
     - shape and type of what is returned, with the whole margin, with the margin that the drawn
       parameters want, and without any;
     - no label comes into being, no value is NaN or infinite;
-    - empty parameters leave the patch as it is;
+    - empty parameters leave the patch as it is, also if the image has a margin of 3 voxels that
+      nobody asked for;
     - image and labels lie on each other: inside a structure at most 2 % of the voxels show the
       intensity of the other one, and displacing the labels by a voxel along any axis makes the
       agreement worse;
@@ -98,10 +100,6 @@ def check_augmentation(
             image, labels = _phantom(shape, margin, channels, values, (seed, number))
             moved, mapped = _apply(augmentation, image, labels, parameters, shape)
             _check_arrays(moved, mapped, shape, channels, parameters)
-            if not parameters:
-                same = np.array_equal(moved, center_crop(image, shape))
-                same = same and np.array_equal(mapped, center_crop(labels, shape))
-                _require(same, "empty parameters must leave the patch as it is", parameters)
             for channel in range(channels):
                 _check_alignment(moved[..., channel], mapped, parameters)
         results.append((moved, mapped))
@@ -114,6 +112,10 @@ def check_augmentation(
             "drawing with the same generator and applying must give the same result again",
             parameters,
         )
+    # Last, so that a fault that drawn parameters show as well is told of these.
+    for margin in ((0,) * len(shape), (_SPARE,) * len(shape), widest):
+        image, labels = _phantom(shape, margin, channels, values, (seed, 0))
+        _check_empty(augmentation, image, labels, shape)
 
 
 def _require(condition: bool, rule: str, parameters: Mapping[str, Any] | None = None) -> None:
@@ -247,6 +249,25 @@ def _apply(
     )
     _require(json.dumps(to_json(parameters)) == written, "apply must not change the parameters")
     return moved, mapped
+
+
+def _check_empty(
+    augmentation: Augmentation,
+    image: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    shape: tuple[int, ...],
+) -> None:
+    rule = (
+        f"empty parameters must leave the patch as it is: the centre {shape} of the input "
+        f"{labels.shape}"
+    )
+    try:
+        moved, mapped = _apply(augmentation, image, labels, {}, shape)
+    except (KeyError, IndexError) as error:
+        raise ContractError(f"{rule}; apply fails with {error!r}") from error
+    _check_arrays(moved, mapped, shape, image.shape[-1], {})
+    same = np.array_equal(moved, center_crop(image, shape))
+    _require(same and np.array_equal(mapped, center_crop(labels, shape)), rule, {})
 
 
 def _check_arrays(

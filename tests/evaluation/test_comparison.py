@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from miscnn.evaluation import bootstrap_interval, comparison
+from miscnn.evaluation._results import CrossValidationResult, FoldResult
 from miscnn.evaluation.comparison import Estimate, compare
 from miscnn.evaluation.summary import ScoreRow, ScoreTable
 from miscnn.exceptions import ConfigurationError
@@ -71,6 +72,17 @@ def test_figures_equal_numpy_and_the_order_of_rows_does_not_matter(
     assert compare(table(a), table(b), seed=4).row(1) != row
     with pytest.raises(KeyError, match=r"no class 2; there are \[1\]"):
         one.row(2)
+
+
+def test_results_are_taken_for_their_tables(rng: np.random.Generator) -> None:
+    a, b = table(rng.beta(9, 1, 8)), table(rng.beta(9, 1, 8))
+    fold = FoldResult(0, Path("f"), (), (), (), {}, a)
+    whole = CrossValidationResult(Path("e"), (fold,))
+    assert compare(whole, b) == compare(fold, b) == compare(a, b)
+    assert compare(b, whole) == compare(b, a)
+    for wrong in ("scores.tsv", None, a.rows):
+        with pytest.raises(ConfigurationError, match=r"table 'b' must.*\.scores.*from_tsv"):
+            compare(a, wrong)
 
 
 def test_pairing_narrows_the_interval(rng: np.random.Generator) -> None:
@@ -245,3 +257,16 @@ def test_docstring_examples_run() -> None:
     result = doctest.testmod(comparison)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_tables_and_results_are_one_line() -> None:
+    scores = table([0.5, 0.6, 0.7, 0.8])
+    fold = FoldResult(2, Path("e/fold_2"), ("a", "b"), ("c",), ("d",), {"loss": [1.0]}, scores)
+    assert repr(scores) == "ScoreTable(4 rows: 4 subjects, 3 folds, 1 classes)"
+    assert repr(fold) == (
+        "FoldResult(2: 2 training, 1 inner validation, 1 validation subjects; 4 scores; "
+        "path='e/fold_2')"
+    )
+    assert repr(CrossValidationResult(Path("e"), (fold,))) == (
+        "CrossValidationResult(1 folds, 1 validation subjects; evaluation_path='e')"
+    )

@@ -280,6 +280,26 @@ def test_an_interrupted_run_goes_on(
     assert len(model.calls) == 9  # without resume all are run
 
 
+def test_folds_that_are_taken_over_are_told(
+    model: Any,
+    samples: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    interrupted(model, samples, tmp_path, **PLAIN)
+    told = f"taken over, not run again: fold 0, 1 (2 of 3 folds are finished in {tmp_path})"
+    capsys.readouterr()
+    with caplog.at_level(logging.INFO, "miscnn.evaluation"):
+        cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+    assert told in caplog.messages
+    assert capsys.readouterr().err == ""
+    (tmp_path / "fold_2" / "run.json").unlink()
+    options = {**PLAIN, "verbose": 1}
+    cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **options)
+    assert told in capsys.readouterr().err.splitlines()
+
+
 def test_a_rerun_that_was_broken_off_leaves_no_fold_of_the_run_before(
     model: Any, samples: list[str], tmp_path: Path
 ) -> None:

@@ -306,6 +306,20 @@ class _Shrinks(_Tiny):
         return super().body(x, n_labels)
 
 
+class _Halves(_Tiny):
+    """Right for even sizes only, which its multiple does not say."""
+
+    def body(self, x: Any, n_labels: int) -> Any:
+        x = keras.layers.UpSampling2D(2)(keras.layers.MaxPooling2D(2)(x))
+        return super().body(x, n_labels)
+
+
+class _HalvesBeside(_Tiny):
+    def body(self, x: Any, n_labels: int) -> Any:
+        half = keras.layers.UpSampling2D(2)(keras.layers.MaxPooling2D(2)(x))
+        return super().body(keras.layers.Concatenate()([x, half]), n_labels)
+
+
 class _Lambda(_Tiny):
     def body(self, x: Any, n_labels: int) -> Any:
         return super().body(keras.layers.Lambda(lambda y: 2 * y)(x), n_labels)
@@ -343,9 +357,11 @@ class _Forgets(_Tiny):
         (_HalfOutput(), 'output is float16.*dtype="float32"'),
         (_Sigmoid(), "no probabilities"),
         (_Shrinks(), "required_multiple"),
+        (_Halves(), r"\(2, 5, 7, 2\) the output is \(2, 4, 6, 3\).*required_multiple \(1\)"),
+        (_HalvesBeside(), r"fails for images \(2, 5, 7, 2\); is required_multiple \(1\) right"),
         (_Lambda(), "safe mode"),
         (_Mixes(), "depends on the others"),
-        (_Idle(), "does not change the weights"),
+        (_Idle(), "do not change the weights"),
         (_Forgets(filters=3), "other weights"),
     ],
 )

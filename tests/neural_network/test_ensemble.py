@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import nibabel as nib
@@ -56,6 +57,7 @@ class Fake:
         self.log = [] if log is None else log
         self.seed = seed
         self.trained: tuple[str, ...] | None = None
+        self.can_predict = True
 
     def copy(self) -> Fake:
         other = Fake(self.preprocessor, self.errors, self.log, self.seed)
@@ -229,6 +231,38 @@ def test_a_combiner_for_trained_networks() -> None:
         ensemble.predict(["s0"], return_output=True, verbose=0)
 
 
+def test_a_stack_that_cannot_predict_is_not_saved(tmp_path: Path) -> None:
+    def untrained() -> Fake:
+        fake = Fake(recipe())
+        fake.can_predict = False
+        return fake
+
+    waiting = [
+        StackedEnsemble([untrained(), Fake(recipe())]),  # a network has learned nothing
+        StackedEnsemble([Fake(recipe())], "learned"),  # its combiner has not
+    ]
+    for ensemble in waiting:
+        with pytest.raises(NotFittedError, match=r"the stack.*call its fit\(indices\)") as told:
+            ensemble.predict(["s0"], return_output=True, verbose=0)
+        with pytest.raises(NotFittedError) as refused:
+            ensemble.save(tmp_path / "stack")
+        assert str(refused.value) == str(told.value)
+        assert not (tmp_path / "stack").exists()
+    StackedEnsemble([Fake(recipe())]).save(tmp_path / "stack")
+    assert (tmp_path / "stack" / "ensemble.json").is_file()
+
+
+def test_more_networks_asked_for_than_folds(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "miscnn.neural_network.ensemble"):
+        StackedEnsemble([Fake(recipe())], top=2, folds=2).fit(["s0", "s1"], verbose=0)
+        assert caplog.messages == []
+        ensemble = StackedEnsemble([Fake(recipe())], top=5, folds=2)
+        ensemble.fit(["s0", "s1"], verbose=0)
+    (message,) = caplog.messages
+    assert message.startswith("top=5, but each member is trained 2 times")
+    assert [len(networks) for networks in ensemble.networks] == [2]
+
+
 def test_validation_after_every_epoch() -> None:
     log: list = []
     ensemble = StackedEnsemble([Fake(recipe(), log=log)], folds=2)
@@ -383,6 +417,9 @@ def test_real_networks_train_save_and_load(tmp_path: Path) -> None:
     ensemble = StackedEnsemble(
         members, "learned", names=["3d", "2d"], folds=SliceSortedKFold(2), top=1, voxels=300
     )
+    with pytest.raises(NotFittedError, match="the stack has learned nothing"):
+        StackedEnsemble(members).predict(["s4"], return_output=True, verbose=0)
+    assert not any(member.can_predict for member in members)
     ensemble.fit(["s0", "s1", "s2", "s3"], epochs=1, iterations=20, verbose=0)
     data_io = ensemble.preprocessor.data_io
     for number, member in enumerate(members):  # they stay as they are: untrained

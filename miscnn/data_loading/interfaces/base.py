@@ -107,6 +107,10 @@ class DataInterface(Configurable, ABC):
         """Return the files a subject is read from; prepared data are renewed when they change."""
         return []
 
+    def expected_files(self) -> str:
+        """Tell, for messages, what is looked for in a data folder to find a subject's image."""
+        return f"subjects as {type(self).__name__} reads them"
+
     def remarks(self, index: str, details: dict[str, Any]) -> list[Remark]:
         """Return what ``verify`` should tell of the image's details.
 

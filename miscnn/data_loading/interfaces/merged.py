@@ -116,6 +116,10 @@ class MergedLabels(DataInterface):
         """Return the files a subject is read from."""
         return self.interface.source_files(index)
 
+    def expected_files(self) -> str:
+        """Tell what is looked for in a data folder."""
+        return self.interface.expected_files()
+
     def remarks(self, index: str, details: dict[str, Any]) -> list[Remark]:
         """Return what ``verify`` should tell of the image's details."""
         return self.interface.remarks(index, details)

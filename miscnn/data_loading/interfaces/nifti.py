@@ -234,6 +234,11 @@ class NIfTIInterface(DataInterface):
         path = Path(output_path) / f"{check_index(index)}.nii.gz"
         return self._arrange(open_nifti(path, index))
 
+    def expected_files(self) -> str:
+        """Tell the patterns of the image files, and that of the indices if there is one."""
+        images = " and ".join(repr(pattern.text) for pattern in self._images)
+        return images if self.pattern is None else f"{images} with pattern={self.pattern!r}"
+
     def remarks(self, index: str, details: dict[str, Any]) -> list[Remark]:
         """Tell what is odd about the voxel sizes and units in the image's header."""
         return header_remarks(details["header"], details["affine"])

@@ -144,7 +144,8 @@ class Augmentation(Configurable, ABC):
         parameters : mapping
             From :meth:`sample_parameters`.
         patch_shape : sequence of int
-            Spatial shape of what is returned: the centre of the input.
+            Spatial shape of what is returned: the centre of the input, also if that has more
+            margin than was wanted.
 
         Returns
         -------

@@ -157,6 +157,23 @@ class _IgnoresEmpty(_Still):
         return image * 2, labels
 
 
+class _TakesPatchesOnly(_Still):
+    def apply(self, image, segmentation, parameters, patch_shape):
+        return image, segmentation
+
+
+class _ActsOnEmpty(_Still):
+    def apply(self, image, segmentation, parameters, patch_shape):
+        image, labels = super().apply(image, segmentation, parameters, patch_shape)
+        return image if parameters else -image, labels
+
+
+class _NeedsParameters(_Still):
+    def apply(self, image, segmentation, parameters, patch_shape):
+        image, labels = super().apply(image, segmentation, parameters, patch_shape)
+        return image + np.float32(0.01 * parameters["value"]), labels
+
+
 class _LosesSlices(_Still):
     def sample_slices(self, rng, available, wanted):
         return available[1:]
@@ -200,6 +217,9 @@ class _ChangesSlices(_Still):
         (_ForgetsConfig(2.0), "draw alike"),
         (_KeepsGenerator(), "JSON values or arrays"),
         (_IgnoresEmpty(), "empty parameters"),
+        (_TakesPatchesOnly(), r"image must be \(24, 22, 20, 1\), not \(30, 28, 26, 1\)"),
+        (_ActsOnEmpty(), "empty parameters must leave the patch as it is"),
+        (_NeedsParameters(), "empty parameters .* KeyError"),
         (_LosesSlices(), "ascending positions, not none"),
         (_SlicesInDisorder(), "ascending positions, not none"),
         (_SlicesBeyond(), "between the first and last available"),
