@@ -58,7 +58,7 @@ PRESETS = {
     # As the paper has it, where it says so: slices, batches, learning rate, top 5.
     "paper": Preset(128, 16, 28, 200, 100, 1e-3, 1, 100, 30, 10, 5),
     # Two cores of a processor and 20 minutes.
-    "small": Preset(64, 16, 16, 3, 40, 8e-3, 1, 12, 8, 3, 2),
+    "small": Preset(64, 16, 16, 3, 40, 8e-3, 1, 12, 8, 2, 1),
     # Whether it runs at all.
     "tiny": Preset(32, 8, 8, 1, 3, 8e-3, 1, 4, 4, 2, 1),
 }
