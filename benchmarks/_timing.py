@@ -29,7 +29,7 @@ def report(title: str, rows: dict[str, dict[str, float]], ours: str) -> None:
     for work, medians in rows.items():
         for name, seconds in medians.items():
             ratio = "" if name == ours else f"   ours / {name} = {medians[ours] / seconds:.3f}"
-            print(f"  {work:42} {name:12} {1e3 * seconds:9.1f} ms{ratio}")
+            print(f"  {work:46} {name:17} {1e3 * seconds:9.1f} ms{ratio}")
 
 
 def arguments(description: str, repeats: int) -> argparse.Namespace:
