@@ -15,6 +15,7 @@ import marshal
 import re
 import shutil
 import tempfile
+import threading
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ _log = logging.getLogger("miscnn.processing.cache")
 
 # Raised when the layout of a folder changes; part of every fingerprint.
 _FORMAT = 2
+
+_PARSER = threading.Lock()
 
 
 def fingerprint(*parts: Any) -> str:
@@ -243,7 +246,10 @@ def recipe_fingerprint(part: Configurable) -> list[Any]:
 
 def _code(cls: type) -> str:
     try:
-        return inspect.getsource(cls)
+        # In Python 3.11 the parser behind getsource must not be entered by several threads at
+        # once ("AST constructor recursion depth mismatch").
+        with _PARSER:
+            return inspect.getsource(cls)
     except (OSError, TypeError):  # typed at a prompt
         functions = (f for f in vars(cls).values() if inspect.isfunction(f))
         parts = [marshal.dumps(f.__code__) for f in functions]
