@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import math
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,10 @@ from miscnn.evaluation.detailed_validation import (
 from miscnn.evaluation.splits import Fold, fold_path, hold_out
 from miscnn.evaluation.summary import ScoreTable
 from miscnn.exceptions import ConfigurationError
+from miscnn.neural_network._callback_copies import Callbacks, fresh_callbacks
 
 _log = logging.getLogger("miscnn.evaluation")
 
-Callbacks = Sequence[Any] | Callable[[], Sequence[Any]]
 _CHOICES = ("worst", "median", "best")
 _MOST_CLASSES_IN_A_TITLE = 3
 # Of a network, and of a stack of networks.
@@ -100,18 +99,6 @@ class Settings:
                     f"{len(missing)} subject(s) have no segmentation and cannot be scored: "
                     f"{', '.join(missing[:10])}; leave them out of sample_list"
                 )
-
-    def callbacks_for_one_fold(self) -> list[Any]:
-        """Return callbacks of its own for a fold, so that no state goes from fold to fold."""
-        if callable(self.callbacks):
-            return list(self.callbacks())
-        try:
-            return [copy.deepcopy(callback) for callback in self.callbacks]
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ConfigurationError(
-                "every fold needs fresh callbacks, and one of those given cannot be copied "
-                f"({error}); give a function that makes them: callbacks=lambda: [...]"
-            ) from error
 
 
 def run(
@@ -243,6 +230,8 @@ def _details(model: EvaluatedModel, settings: Settings) -> dict[str, Any]:
 def _recipe(model: Any) -> dict[str, Any]:
     """Describe a model before any training, as far as it offers its parts; else empty."""
     parts = {name: getattr(model, name) for name in _RECIPE_PARTS if hasattr(model, name)}
+    if hasattr(model, "_given_architecture"):  # not what a fold's training subjects made of it
+        parts["architecture"] = model._given_architecture
     if hasattr(model, "_optimizer_config"):
         parts["optimizer"] = model._optimizer_config
     if hasattr(model, "members"):
@@ -307,7 +296,7 @@ def _differences(name: str, before: Any, now: Any) -> list[str]:
 
 
 def _train(inner: Fold, model: EvaluatedModel, settings: Settings) -> Any:
-    callbacks = settings.callbacks_for_one_fold()
+    callbacks = fresh_callbacks(settings.callbacks)
     if not inner.validation:
         return model.train(
             inner.training,

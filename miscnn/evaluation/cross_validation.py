@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 
 from miscnn._files import write_json
 from miscnn.evaluation._results import CrossValidationResult, FoldResult
-from miscnn.evaluation._run import Callbacks, Settings, discard_unfinished, finished_folds, run
+from miscnn.evaluation._run import Settings, discard_unfinished, finished_folds, run
 from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
 from miscnn.evaluation.splits import (
     Fold,
@@ -44,6 +44,7 @@ from miscnn.evaluation.splits import (
     write_fold,
     write_fold2disk,
 )
+from miscnn.neural_network._callback_copies import Callbacks
 
 __all__ = [
     "CrossValidationResult",

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from miscnn.evaluation._results import CrossValidationResult
-from miscnn.evaluation._run import Callbacks
 from miscnn.evaluation.cross_validation import cross_validation
 from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
 from miscnn.exceptions import ConfigurationError
+from miscnn.neural_network._callback_copies import Callbacks
 
 
 def leave_one_out(

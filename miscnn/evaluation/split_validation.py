@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from miscnn.evaluation._results import CrossValidationResult
-from miscnn.evaluation._run import Callbacks, Settings, run
+from miscnn.evaluation._run import Settings, run
 from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
 from miscnn.evaluation.splits import hold_out, make_folds, write_fold
+from miscnn.neural_network._callback_copies import Callbacks
 
 
 def split_validation(

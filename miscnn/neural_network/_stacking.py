@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.interfaces.merged import MergedLabels
 from miscnn.exceptions import ConfigurationError, GridMismatchError
+from miscnn.neural_network._callback_copies import Callbacks, fresh_callbacks
 from miscnn.neural_network._combining import (
     LabelSet,
     composed,
@@ -28,8 +28,6 @@ from miscnn.processing.chain import argmax_labels
 from miscnn.processing.preprocessor import Preprocessor
 
 _log = logging.getLogger("miscnn.neural_network.ensemble")
-
-Callbacks = Sequence[Any] | Callable[[], Sequence[Any]]
 
 # Tells the stream of drawn voxels from all others.
 _VOXEL_STREAM = 0x57AC
@@ -89,7 +87,7 @@ class Training:
         options: dict[str, Any] = {
             "epochs": self.epochs,
             "iterations": self.iterations,
-            "callbacks": fresh(self.callbacks),
+            "callbacks": fresh_callbacks(self.callbacks),
             "verbose": self.verbose,
         }
         if self.validation is None:
@@ -220,19 +218,6 @@ def inner_folds(indices: Sequence[str], folds: Any, data_io: DataIO, seed: int) 
                 f"({', '.join(both[:_NAMED])}); there must be some on either side, and none on both"
             )
     return result
-
-
-def fresh(callbacks: Callbacks) -> list[Any]:
-    """Return callbacks for one network, so that no state goes from one to the next."""
-    if callable(callbacks):
-        return list(callbacks())
-    try:
-        return [copy.deepcopy(callback) for callback in callbacks]
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigurationError(
-            "every network needs fresh callbacks, and one of those given cannot be copied "
-            f"({error}); give a function that makes them: callbacks=lambda: [...]"
-        ) from error
 
 
 def draw(indices: Sequence[str], data_io: DataIO, per_class: int, seed: int) -> dict[str, Voxels]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, GridMismatchError, NotFittedError
+from miscnn.neural_network._callback_copies import Callbacks
 from miscnn.neural_network._combining import (
     LabelSet,
     NestedMean,
@@ -24,7 +25,6 @@ from miscnn.neural_network._combining import (
     common_label_set,
 )
 from miscnn.neural_network._stacking import (
-    Callbacks,
     Score,
     Training,
     Voxels,

@@ -97,7 +97,7 @@ def _predict_stacks(
     start = [-((w - n) // 2) for w, n in zip(window, plane, strict=True)]
     within = tuple(slice(-s, -s + n) for s, n in zip(start, plane, strict=True))
     fill = sample.image.min(axis=(0, 1, 2))
-    (depth,) = round_up([preprocessor.slices_per_volume or 1], multiple[2:])
+    depth = preprocessor.stack_size(multiple)
     groups = slice_groups(geometry.n_slices, depth, preprocessor.stack_gap)
 
     size = preprocessor.batch_size

@@ -266,22 +266,18 @@ class BatchMaker:
             start = item.start or (0,) * prepared.geometry.ndim
             return np.asarray([start[prepared.geometry.slice_axis]], dtype=np.float64)
         foreground, background = self._slice_choice(item.index)
+        number = self._recipe.stack_size(self._multiple)
         available = foreground
         if augmentation is not None and len(foreground):
             # A slice is one of its own: among single slices none is skipped.
-            wanted = self._stack_size if self._recipe.is_stacked else len(foreground)
+            wanted = number if self._recipe.is_stacked else len(foreground)
             available = augmentation.sample_slices(rng, foreground, wanted)
         if self._recipe.is_stacked:
-            number, share = self._stack_size, self._recipe.background_slices
+            share = self._recipe.background_slices
             return choose_slices(rng, available, number, background, share)
         position = self._drawn_slices(item.index, turn)[item.number]
         beside = available[np.abs(available - position) < 0.5]
         return rng.choice(beside, 1) if len(beside) else np.asarray([position])
-
-    @property
-    def _stack_size(self) -> int:
-        """Slices in a stack: what was asked for, rounded up to what the network can take."""
-        return round_up([self._recipe.slices_per_volume or 1], self._multiple[-1:])[0]
 
     def _choose_once(self, index: str, turn: Turn) -> Positions:
         """The random slices of a volume in one turn, whatever batches they end up in."""

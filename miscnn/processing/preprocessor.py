@@ -285,6 +285,10 @@ class Preprocessor:
         """Distance of neighbours in the stacks of a prediction, in slices."""
         return self.slice_gap or self._learned_gap or 1
 
+    def stack_size(self, multiple: Sequence[int]) -> int:
+        """Return the slices in a stack, rounded up to what the network can take."""
+        return round_up([self.slices_per_volume or 1], multiple[-1:])[0]
+
     @property
     def samples_slices(self) -> bool:
         """Whether training sees random slices of each volume."""

@@ -300,8 +300,8 @@ class CTAugmentation(Augmentation):
         """Draw by how much slices are skipped and interpolated; 1 is not at all."""
         chances = self._chances()
         drawn = [1, 1]
-        for place, name in enumerate(("slice_skipping", "slice_interpolation")):
-            limits = self._read_factors()[place]
+        names = ("slice_skipping", "slice_interpolation")
+        for place, (name, limits) in enumerate(zip(names, self._read_factors(), strict=True)):
             if limits and rng.random() < chances[name]:
                 drawn[place] = int(rng.integers(limits[0], limits[1] + 1))
         return drawn[0], drawn[1]
