@@ -41,10 +41,10 @@ class NeuralNetwork:
     architecture : Architecture, optional
         Default: the standard U-Net. For one that adapts to the data
         (:attr:`~miscnn.neural_network.architecture.base.Architecture.adapts`, such as
-        ``NNUNet()``) the shapes and spacings in the headers of all subjects of the data set,
-        never their voxels, decide strides and kernels (at most 50 are read; those of subjects that
-        are validated or tested on count, too). Give it ``strides``, or ``patch_shape`` and
-        ``spacing``, to decide them beforehand.
+        ``NNUNet()``) shapes and spacings in headers, never voxels, decide strides and kernels:
+        those of the training subjects of the first training (and of the first after
+        :meth:`reset`), of up to 50 of them; before, those of all subjects. Give it ``strides``,
+        or ``patch_shape`` and ``spacing``, to decide them beforehand.
     loss : Keras loss or callable, optional
         Default: :class:`~miscnn.neural_network.losses.TverskyCrossEntropy`.
     metrics : sequence of Keras metrics or callables, optional
@@ -103,9 +103,8 @@ class NeuralNetwork:
             raise ConfigurationError(
                 f"architecture must be an Architecture such as UNetStandard(), got {architecture!r}"
             )
-        # Headers are read only where something depends on them.
-        grid = network_grid(preprocessor) if self.architecture.adapts else (None, None)
-        self.architecture = self.architecture.adapted_to(*grid)
+        self._given_architecture = self.architecture
+        self.architecture = self._adapted(None)
         self.loss = loss if loss is not None else TverskyCrossEntropy()
         if metrics is None:
             metrics = [*class_wise_dice(preprocessor.classes), MeanDice(preprocessor.classes)]
@@ -152,6 +151,21 @@ class NeuralNetwork:
         )
         with seeded(self.seed):
             return create(input_shape, self.preprocessor.classes)
+
+    def _adapted(self, indices: Sequence[str] | None) -> Architecture:
+        """Fit the architecture that was given to the headers of subjects; None for all."""
+        given = self._given_architecture
+        # Headers are read only where something depends on them.
+        grid = network_grid(self.preprocessor, indices) if given.adapts else (None, None)
+        return given.adapted_to(*grid)
+
+    def _adapt(self, training: Sequence[str]) -> None:
+        """Make another network if the training subjects ask for one."""
+        adapted = self._adapted(training)
+        if adapted != self.architecture:
+            self.architecture = adapted
+            self.model = self._build()
+            self._compile()
 
     def _make_optimizer(self) -> Any:
         if self._optimizer_config is None:
@@ -304,6 +318,8 @@ class NeuralNetwork:
         training = _as_indices(training)
         if not training:
             raise ConfigurationError("there are no samples to train on: the list is empty")
+        if self._statistics is None:
+            self._adapt(training)
         self.preprocessor.check_windows(self.multiple)
         if self._statistics is None:
             self.preprocessor.fit(training)
@@ -421,6 +437,7 @@ class NeuralNetwork:
         self.model = keras.models.load_model(
             file_path, custom_objects=dict(custom_objects or {}), compile=False
         )
+        self._given_architecture = self.architecture  # what the weights are of stays
         self._compile()
         if self._statistics is None:  # weights that were trained elsewhere
             self._statistics = self.preprocessor.get_statistics()

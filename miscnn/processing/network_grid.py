@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from miscnn.data_loading.geometry import Geometry
@@ -14,19 +16,19 @@ _MOST_HEADERS = 50
 
 
 def network_grid(
-    preprocessor: Preprocessor,
+    preprocessor: Preprocessor, indices: Sequence[str] | None = None
 ) -> tuple[tuple[int, ...] | None, tuple[float, ...] | None]:
     """Return patch shape (voxels) and voxel size (mm) in the axes of the network.
 
-    Without a patch shape the median shape of the subjects' images stands for it. Only headers
-    are read, of up to 50 subjects, and of the subfunctions only resampling and resizing are
-    taken into account; each is None where there are no subjects to look at and the recipe does
-    not say it.
+    Of the given subjects, or of all of the data set. Without a patch shape the median shape of
+    the images stands for it. Only headers are read, of up to 50 subjects, and of the
+    subfunctions only resampling and resizing are taken into account; each is None where there
+    are no subjects to look at and the recipe does not say it.
     """
     patch = preprocessor.patch_shape
     if preprocessor.data_io is None:
         return patch, None
-    indices = preprocessor.data_io.indices_list
+    indices = preprocessor.data_io.indices_list if indices is None else indices
     step = max(1, -(-len(indices) // _MOST_HEADERS))
     found = [_axes(preprocessor, preprocessor.data_io.geometry(i)) for i in indices[::step]]
     if not found:

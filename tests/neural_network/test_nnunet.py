@@ -365,3 +365,28 @@ def test_examples_in_the_docstrings() -> None:
     result = doctest.testmod(nnunet)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_strides_come_from_the_training_subjects() -> None:
+    """Thick slices among the subjects that are held out change nothing."""
+    rng = np.random.default_rng(0)
+
+    def subject(thickness: float) -> tuple[Any, ...]:
+        image = rng.normal(size=(16, 16, 16)).astype(np.float32)
+        return image, (image > 0).astype(np.uint8), None, {"spacing": (1.0, 1.0, thickness)}
+
+    thin, thick = ({f"{k}{i}": subject(t) for i in range(n)} for k, t, n in
+                   (("thin", 1.0, 2), ("thick", 9.0, 5)))  # fmt: skip
+    data_io = miscnn.DataIO(DictionaryInterface({**thin, **thick}, 1, 2))
+    recipe = miscnn.Preprocessor(
+        data_io, 1, patch_shape=(16, 16, 16), data_aug=None, cache="memory"
+    )
+    network = miscnn.NeuralNetwork(recipe, NNUNet("2018", base_features=2))
+    of_all = network.architecture
+    network.train(list(thin), epochs=1, iterations=1, verbose=0)
+    isotropic = nnunet.topology((16, 16, 16), (1.0, 1.0, 1.0))
+    assert tuple(map(tuple, network.architecture.strides)) == isotropic.strides
+    assert network.architecture != of_all
+    network.reset()
+    network.train(list(thick), epochs=1, iterations=1, verbose=0)
+    assert network.architecture == of_all  # the median of all is that of these

@@ -201,9 +201,8 @@ class NNUNet(Architecture):
         config = self.get_config()
         if config["kernels"] is None:
             config["kernels"] = kernels
-        return self.from_config(
-            {**config, "patch_shape": patch_shape, "spacing": spacing, "strides": strides}
-        )
+        # Strides and kernels say all that patch and spacing decide: equal networks stay equal.
+        return self.from_config({**config, "strides": strides})
 
     def _fitted_axes(self) -> int | None:
         """Return the number of axes that the arguments speak of; None if they do not."""
