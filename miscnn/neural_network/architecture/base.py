@@ -9,7 +9,7 @@ from typing import Any
 from miscnn._configurable import Configurable
 from miscnn.exceptions import ConfigurationError
 
-__all__ = ["Abstract_Architecture", "Architecture"]
+__all__ = ["Abstract_Architecture", "Architecture", "BothDimensions"]
 
 
 class Architecture(Configurable, ABC):
@@ -114,6 +114,28 @@ class Architecture(Configurable, ABC):
                     f"input_shape is {tuple(input_shape)}: axis {axis} must be a multiple of "
                     f"{multiple} for {self!r}; take {size + -size % multiple} or a smaller depth"
                 )
+
+
+class BothDimensions(Architecture):
+    """An architecture whose 2D and 3D networks are made by one method, :meth:`_create`."""
+
+    def create_model_2D(  # noqa: N802 - see the base class
+        self, input_shape: tuple[int | None, ...], n_labels: int = 2
+    ) -> Any:
+        """Make a new 2D model; ``input_shape`` is ``(x, y, channels)``."""
+        self.check_input_shape(input_shape, dimensions=2)
+        return self._create(input_shape, n_labels, dimensions=2)
+
+    def create_model_3D(  # noqa: N802
+        self, input_shape: tuple[int | None, ...], n_labels: int = 2
+    ) -> Any:
+        """Make a new 3D model; ``input_shape`` is ``(x, y, z, channels)``."""
+        self.check_input_shape(input_shape, dimensions=3)
+        return self._create(input_shape, n_labels, dimensions=3)
+
+    @abstractmethod
+    def _create(self, input_shape: tuple[int | None, ...], n_labels: int, dimensions: int) -> Any:
+        """Make a model for an input shape that was checked."""
 
 
 Abstract_Architecture = Architecture

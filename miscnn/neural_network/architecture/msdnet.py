@@ -17,7 +17,7 @@ _NORMALIZATIONS = ("instance", None)
 _BOUNDARIES = ("reflect", "symmetric")
 
 
-class MSDNet(base.Architecture):
+class MSDNet(base.BothDimensions):
     """Mixed-scale dense network: small dilated convolutions that see all earlier maps.
 
     Nothing is made smaller: each hidden layer adds ``width`` maps of the size of the image,
@@ -118,20 +118,7 @@ class MSDNet(base.Architecture):
         options = {"normalization": None, "activation": "relu", **options}
         return cls(width, depth, **options)
 
-    def create_model_2D(  # noqa: N802 - see the base class
-        self, input_shape: tuple[int | None, ...], n_labels: int = 2
-    ) -> Any:
-        """Make a new 2D model; ``input_shape`` is ``(x, y, channels)``."""
-        return self._create(input_shape, n_labels, dimensions=2)
-
-    def create_model_3D(  # noqa: N802
-        self, input_shape: tuple[int | None, ...], n_labels: int = 2
-    ) -> Any:
-        """Make a new 3D model; ``input_shape`` is ``(x, y, z, channels)``."""
-        return self._create(input_shape, n_labels, dimensions=3)
-
     def _create(self, input_shape: tuple[int | None, ...], n_labels: int, dimensions: int) -> Any:
-        self.check_input_shape(input_shape, dimensions)
         bounds = self.max_dilation
         if isinstance(bounds, Sequence) and len(bounds) != dimensions:
             raise ConfigurationError(

@@ -15,7 +15,7 @@ from miscnn.neural_network.architecture._nnunet_topology import (
     plain_topology,
     topology,
 )
-from miscnn.neural_network.architecture.base import Architecture
+from miscnn.neural_network.architecture.base import BothDimensions
 from miscnn.neural_network.architecture.blocks import Blocks, Sizes, per_level
 from miscnn.neural_network.deep_supervision import DeepSupervisionModel
 
@@ -48,7 +48,7 @@ _INITIALIZER = {
 }
 
 
-class NNUNet(Architecture):
+class NNUNet(BothDimensions):
     """U-Net as nnU-Net configures it: kernels and strides per axis from patch and spacing.
 
     Each stage is twice convolution (with bias), instance normalisation, LeakyReLU of slope
@@ -220,20 +220,7 @@ class NNUNet(Architecture):
 
     # ------------------------------------------------------------------ models
 
-    def create_model_2D(  # noqa: N802 - see the base class
-        self, input_shape: tuple[int | None, ...], n_labels: int = 2
-    ) -> Any:
-        """Make a new 2D model; ``input_shape`` is ``(x, y, channels)``."""
-        return self._create(input_shape, n_labels, dimensions=2)
-
-    def create_model_3D(  # noqa: N802
-        self, input_shape: tuple[int | None, ...], n_labels: int = 2
-    ) -> Any:
-        """Make a new 3D model; ``input_shape`` is ``(x, y, z, channels)``."""
-        return self._create(input_shape, n_labels, dimensions=3)
-
     def _create(self, input_shape: tuple[int | None, ...], n_labels: int, dimensions: int) -> Any:
-        self.check_input_shape(input_shape, dimensions)
         form = _FORMS[self.version]
         strides, kernels = self.topology(dimensions)
         features = self.features(dimensions)

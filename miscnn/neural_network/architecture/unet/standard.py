@@ -19,7 +19,7 @@ from miscnn.neural_network.architecture.blocks import (
 __all__ = ["Architecture", "UNetStandard", "UNet_standard"]
 
 
-class UNetStandard(base.Architecture):
+class UNetStandard(base.BothDimensions):
     """U-Net: an encoder and a decoder of two convolutions per level, joined by skips.
 
     Parameters
@@ -111,20 +111,7 @@ class UNetStandard(base.Architecture):
         pools = per_level("pool_size", self.pool_size, self.depth, dimensions)
         return tuple(math.prod(sizes) for sizes in zip(*pools, strict=True))
 
-    def create_model_2D(  # noqa: N802 - see the base class
-        self, input_shape: tuple[int | None, ...], n_labels: int = 2
-    ) -> Any:
-        """Make a new 2D model; ``input_shape`` is ``(x, y, channels)``."""
-        return self._create(input_shape, n_labels, dimensions=2)
-
-    def create_model_3D(  # noqa: N802
-        self, input_shape: tuple[int | None, ...], n_labels: int = 2
-    ) -> Any:
-        """Make a new 3D model; ``input_shape`` is ``(x, y, z, channels)``."""
-        return self._create(input_shape, n_labels, dimensions=3)
-
     def _create(self, input_shape: tuple[int | None, ...], n_labels: int, dimensions: int) -> Any:
-        self.check_input_shape(input_shape, dimensions)
         kernels = per_level("kernel_size", self.kernel_size, self.depth + 1, dimensions)
         pools = per_level("pool_size", self.pool_size, self.depth, dimensions)
         normalization = self.normalization
