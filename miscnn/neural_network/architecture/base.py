@@ -70,7 +70,7 @@ class Architecture(Configurable, ABC):
         """Return the architecture fitted to a recipe; the base returns itself.
 
         An architecture that changes with the data returns a copy of itself whose arguments say
-        what it was fitted to, so that its configuration makes the same network again. What
+        what came of it, so that its configuration makes the same network again. What
         the user has decided stays.
 
         Parameters
