@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import json
+import pkgutil
 from typing import Any
 
 import numpy as np
@@ -659,6 +661,10 @@ def test_check_loss_accepts_a_sound_loss_of_the_users() -> None:
 
 
 def test_examples_in_the_docstrings() -> None:
-    result = doctest.testmod(losses)
-    assert result.attempted > 0
-    assert result.failed == 0
+    modules = [
+        importlib.import_module(f"{losses.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(losses.__path__)
+    ]
+    results = [doctest.testmod(module) for module in modules]
+    assert sum(result.attempted for result in results) > 0
+    assert sum(result.failed for result in results) == 0

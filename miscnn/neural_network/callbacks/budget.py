@@ -1,65 +1,11 @@
-"""Keras callbacks of our own."""
+"""How long a training lasts."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
-
-from tqdm.auto import tqdm
 
 from miscnn._keras import keras
 from miscnn.exceptions import ConfigurationError
-
-
-class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """One progress bar for a whole training, over its epochs."""
-
-    def __init__(self, epochs: int) -> None:
-        super().__init__()
-        self._epochs = epochs
-        self._bar: Any = None
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        self._bar = tqdm(total=self._epochs, desc="training", unit="epoch", dynamic_ncols=True)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        shown = {k: v for k, v in (logs or {}).items() if k in _SHOWN}
-        self._bar.set_postfix({k.replace("_", " "): f"{v:.3f}" for k, v in shown.items()})
-        self._bar.update()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self._bar.close()
-
-
-_SHOWN = ("loss", "mean_dice", "val_loss", "val_mean_dice")
-
-
-class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps the weights that had the lowest validation loss, and ends with them.
-
-    The weights are taken right after the validation, as it saw them: averaged ones if the
-    optimizer averages.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.best = float("inf")
-        self.best_epoch: int | None = None
-        self._epoch = 0
-        self._weights: Any = None
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._epoch = epoch
-
-    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        value = (logs or {})["loss"]
-        if value < self.best:
-            self.best, self.best_epoch = value, self._epoch
-            self._weights = self.model.get_weights()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        if self._weights is not None:
-            self.model.set_weights(self._weights)
 
 
 class TimeBudget(keras.callbacks.Callback):  # type: ignore[misc]
