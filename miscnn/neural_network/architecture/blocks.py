@@ -43,6 +43,8 @@ class Blocks:
     initializer : str or mapping, optional
         Name of one of Keras' initializers, or its configuration. Default: "he_normal" for the
         hidden layers, Keras' own for the output.
+    epsilon : float, optional
+        What normalisations add to the variance. Default: 1e-5, batch normalisation Keras' 1e-3.
     """
 
     dimensions: int
@@ -51,6 +53,7 @@ class Blocks:
     dropout: float = 0.0
     bias: bool | None = None
     initializer: str | Mapping[str, Any] | None = None
+    epsilon: float | None = None
 
     def block(
         self,
@@ -64,11 +67,39 @@ class Blocks:
 
         The first one has the strides.
         """
+        return self.dropped(self.twice(x, filters, kernel, name, strides), name)
+
+    def twice(
+        self,
+        x: Any,
+        filters: int,
+        kernel: tuple[int, ...],
+        name: str,
+        strides: tuple[int, ...] | None = None,
+    ) -> Any:
+        """Two convolutions, each with normalisation and activation; the first has the strides."""
         x = self.convolution(x, filters, kernel, f"{name}_0", strides)
-        x = self.convolution(x, filters, kernel, f"{name}_1")
-        if self.dropout:
-            x = self._kind("SpatialDropout{}D")(self.dropout, name=f"{name}_dropout")(x)
-        return x
+        return self.convolution(x, filters, kernel, f"{name}_1")
+
+    def residual(self, x: Any, filters: int, kernel: tuple[int, ...], name: str) -> Any:
+        """Two convolutions whose result is added to their input before the last activation.
+
+        The block of He et al. 2016 (CVPR, arXiv 1512.03385, eq. 1 and 2): convolution,
+        normalisation, activation, convolution, normalisation, sum, activation. Where the
+        number of feature maps changes, a convolution of one voxel with normalisation brings
+        the input there; elsewhere the input is added as it is.
+        """
+        shortcut = x
+        if x.shape[-1] != filters:
+            shortcut = self.projection(x, filters, f"{name}_shortcut")
+        x = self.convolution(x, filters, kernel, f"{name}_0")
+        x = self.convolution(x, filters, kernel, f"{name}_1", activate=False)
+        x = keras.layers.Add(name=f"{name}_add")([shortcut, x])
+        return self.activated(x, f"{name}_act")
+
+    def projection(self, x: Any, filters: int, name: str) -> Any:
+        """Convolution of one voxel and normalisation."""
+        return self.convolution(x, filters, (1,) * self.dimensions, name, activate=False)
 
     def convolution(
         self,
@@ -77,8 +108,9 @@ class Blocks:
         kernel: tuple[int, ...],
         name: str,
         strides: tuple[int, ...] | None = None,
+        activate: bool = True,
     ) -> Any:
-        """Convolution, normalisation, activation.
+        """Convolution, normalisation, activation (unless told not to).
 
         With strides, output voxel ``i`` has its centre on input voxel ``i · stride``, as in
         PyTorch. (The padding "same" of TensorFlow shifts it by one for even sizes.)
@@ -96,10 +128,34 @@ class Blocks:
             kernel_initializer=self.initializer or "he_normal",
             name=f"{name}_conv",
         )(x)
-        x = self._normalized(x, filters, f"{name}_norm")
+        x = self.normalized(x, f"{name}_norm")
+        return self.activated(x, f"{name}_act") if activate else x
+
+    def activated(self, x: Any, name: str) -> Any:
+        """Activation."""
         if self.activation == "leaky_relu":
-            return keras.layers.LeakyReLU(negative_slope=_LEAKY_SLOPE, name=f"{name}_act")(x)
-        return keras.layers.Activation(self.activation, name=f"{name}_act")(x)
+            return keras.layers.LeakyReLU(negative_slope=_LEAKY_SLOPE, name=name)(x)
+        return keras.layers.Activation(self.activation, name=name)(x)
+
+    def normalized(self, x: Any, name: str) -> Any:
+        """Normalisation; nothing if there is none."""
+        epsilon = {} if self.epsilon is None else {"epsilon": self.epsilon}
+        if self.normalization == "batch":
+            return keras.layers.BatchNormalization(**epsilon, name=name)(x)
+        if self.normalization == "instance":
+            return InstanceNormalization(**epsilon, name=name)(x)
+        if self.normalization == "group":
+            groups = math.gcd(x.shape[-1], _MOST_GROUPS)
+            return keras.layers.GroupNormalization(
+                groups, **{"epsilon": 1e-5, **epsilon}, name=name
+            )(x)
+        return x
+
+    def dropped(self, x: Any, name: str) -> Any:
+        """Drop whole feature maps in training; nothing if the share is 0."""
+        if not self.dropout:
+            return x
+        return self._kind("SpatialDropout{}D")(self.dropout, name=f"{name}_dropout")(x)
 
     def down(self, x: Any, pool: tuple[int, ...], name: str) -> Any:
         """Take the maximum over blocks of ``pool`` voxels."""
@@ -151,16 +207,6 @@ class Blocks:
         return keras.layers.Activation(activation, dtype="float32", name=f"probabilities{suffix}")(
             x
         )
-
-    def _normalized(self, x: Any, filters: int, name: str) -> Any:
-        if self.normalization == "batch":
-            return keras.layers.BatchNormalization(name=name)(x)
-        if self.normalization == "instance":
-            return InstanceNormalization(name=name)(x)
-        if self.normalization == "group":
-            groups = math.gcd(filters, _MOST_GROUPS)
-            return keras.layers.GroupNormalization(groups, epsilon=1e-5, name=name)(x)
-        return x
 
     def _kind(self, name: str) -> Any:
         return getattr(keras.layers, name.format(self.dimensions))
