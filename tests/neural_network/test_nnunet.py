@@ -16,6 +16,7 @@ from miscnn._keras import keras, ops
 from miscnn.data_loading.interfaces import DictionaryInterface
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network.architecture import UNetStandard, nnunet
+from miscnn.neural_network.architecture._nnunet_topology import topology
 from miscnn.neural_network.architecture.nnunet import NNUNet
 from miscnn.neural_network.deep_supervision import DeepSupervisionModel
 from miscnn.neural_network.losses import TanimotoCrossEntropy
@@ -384,7 +385,7 @@ def test_strides_come_from_the_training_subjects() -> None:
     network = miscnn.NeuralNetwork(recipe, NNUNet("2018", base_features=2))
     of_all = network.architecture
     network.train(list(thin), epochs=1, iterations=1, verbose=0)
-    isotropic = nnunet.topology((16, 16, 16), (1.0, 1.0, 1.0))
+    isotropic = topology((16, 16, 16), (1.0, 1.0, 1.0))
     assert tuple(map(tuple, network.architecture.strides)) == isotropic.strides
     assert network.architecture != of_all
     network.reset()

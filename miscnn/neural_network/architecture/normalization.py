@@ -21,21 +21,28 @@ class InstanceNormalization(keras.layers.Layer):  # type: ignore[misc]  # Keras 
     ----------
     epsilon : float
         Added to the variance.
+    gamma_initializer : str or keras.Initializer
+        Of the scale; "zeros" for the last normalisation of a residual block.
 
     References
     ----------
     Ulyanov et al. 2016, arXiv 1607.08022.
     """
 
-    def __init__(self, epsilon: float = 1e-5, **kwargs: Any) -> None:
+    def __init__(
+        self, epsilon: float = 1e-5, *, gamma_initializer: Any = "ones", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.epsilon = epsilon
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)
         self.autocast = False
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights: gamma (scale) and beta (offset)."""
         shape = (input_shape[-1],)
-        self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma", autocast=False)
+        self.gamma = self.add_weight(
+            shape=shape, initializer=self.gamma_initializer, name="gamma", autocast=False
+        )
         self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta", autocast=False)
 
     def call(self, inputs: Any) -> Any:
@@ -55,7 +62,8 @@ class InstanceNormalization(keras.layers.Layer):  # type: ignore[misc]  # Keras 
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""
-        return {**super().get_config(), "epsilon": self.epsilon}
+        gamma = keras.initializers.serialize(self.gamma_initializer)
+        return {**super().get_config(), "epsilon": self.epsilon, "gamma_initializer": gamma}
 
 
 def _normalize(rows: Any, gamma: Any, beta: Any, width: Any, epsilon: float) -> Any:
