@@ -35,7 +35,15 @@ def make_sample(
         raise SampleError(index, f"{error}; the image has shape {image.shape}") from error
     if not geometry.usable:
         raise SampleError(index, f"{unusable(geometry)}; correct the header")
-    return Sample(index, image, interface.channels, interface.classes, geometry, details)
+    return Sample(
+        index,
+        image,
+        interface.channels,
+        interface.classes,
+        geometry,
+        details,
+        ignore_label=interface.ignore_label,
+    )
 
 
 def unusable(geometry: Geometry) -> str:

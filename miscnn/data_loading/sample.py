@@ -33,6 +33,8 @@ class Sample:
         What the interface knows besides: header, files, acquisition values.
     three_dim : bool, optional
         Number of spatial axes where no geometry says it. Default: three.
+    ignore_label : int, optional
+        Label of voxels that nobody has annotated: no class, but allowed in a segmentation.
 
     Attributes
     ----------
@@ -58,10 +60,12 @@ class Sample:
         geometry: Geometry | None = None,
         details: Mapping[str, Any] | None = None,
         three_dim: bool | None = None,
+        ignore_label: int | None = None,
     ) -> None:
         self.index = index
         self.channels = channels
         self.classes = classes
+        self.ignore_label = ignore_label
         self.details: dict[str, Any] = dict(details or {})
         self.extended: dict[str, Any] = {}
         flat = geometry.ndim == 2 if geometry is not None else three_dim is False
@@ -106,7 +110,8 @@ class Sample:
     def add_segmentation(self, segmentation: ArrayLike, check_classes: bool = True) -> None:
         """Set the segmentation: integer labels ``0 … classes - 1``, shape as the image.
 
-        Floating point labels are taken if every value is a whole number.
+        The sample's ``ignore_label``, if it has one, is allowed too. Floating point labels are
+        taken if every value is a whole number.
 
         Parameters
         ----------
@@ -131,7 +136,7 @@ class Sample:
                 f"the segmentation has shape {array.shape}, the image {self.spatial_shape}; "
                 "both must lie on one grid",
             )
-        labels = as_labels(array, self.classes, self.index, check_classes)
+        labels = as_labels(array, self.classes, self.index, check_classes, self.ignore_label)
         self.segmentation = labels[..., np.newaxis]
 
     def check_labels(self) -> None:
@@ -140,10 +145,12 @@ class Sample:
         Raises
         ------
         LabelError
-            If a value is no label ``0 … classes - 1``.
+            If a value is no label ``0 … classes - 1``, nor ``ignore_label``.
         """
         if self.segmentation is not None:
-            self.segmentation = as_labels(self.segmentation, self.classes, self.index)
+            self.segmentation = as_labels(
+                self.segmentation, self.classes, self.index, ignore_label=self.ignore_label
+            )
 
     def add_prediction(self, prediction: ArrayLike, activation_output: bool = False) -> None:
         """Set the prediction: a label map, or probabilities if ``activation_output``."""
@@ -208,11 +215,16 @@ class Sample:
 
 
 def as_labels(
-    array: NDArray[Any], classes: int, index: str, check_classes: bool = True
+    array: NDArray[Any],
+    classes: int,
+    index: str,
+    check_classes: bool = True,
+    ignore_label: int | None = None,
 ) -> NDArray[Any]:
     """Check that an array holds labels ``0 … classes - 1`` and return it as unsigned integers.
 
-    Without ``check_classes`` larger labels pass, and the type is large enough to hold them.
+    ``ignore_label`` passes too. Without ``check_classes`` larger labels pass, and the type is
+    large enough to hold them.
 
     Raises
     ------
@@ -227,12 +239,16 @@ def as_labels(
         odd = array[array != np.rint(array)].flat[0]
         raise LabelError(index, f"labels must be whole numbers, found {odd!r}")
     low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
-    if low < 0 or high >= (classes if check_classes else _TOO_LARGE):
+    allowed = low >= 0 and high < (classes if check_classes else _TOO_LARGE)
+    if not allowed and low >= 0 and ignore_label is not None and check_classes:
+        allowed = bool(np.all((array < classes) | (array == ignore_label)))
+    if not allowed:
+        ignored = "" if ignore_label is None else f" or {ignore_label} (ignore_label)"
         values = np.unique(array)
         found = ", ".join(f"{value:g}" for value in values[:12])
         raise LabelError(
             index,
-            f"labels must be 0 … {classes - 1} for classes={classes}, found {found}"
+            f"labels must be 0 … {classes - 1} for classes={classes}{ignored}, found {found}"
             f"{', …' if len(values) > 12 else ''}; set classes to the number of classes, or "
             "rewrite the labels as consecutive numbers from 0 on",
         )

@@ -66,8 +66,9 @@ def verify(
     that is singular or not finite; a segmentation on another grid (by more than a hundredth
     of a voxel); a label that is no whole number or no class. Warnings are: an empty
     segmentation, a voxel size far from the data set's median or in doubt, a class that never
-    occurs, files and folders that look like subjects but are not read. No content of any file
-    makes it fail.
+    occurs, files and folders that look like subjects but are not read. The interface's
+    ``ignore_label`` is no class and no error; a note tells in how many subjects it occurs. No
+    content of any file makes it fail.
 
     Parameters
     ----------
@@ -86,11 +87,12 @@ def verify(
     interface = data_io.interface
     work = _each(lambda index: _look_at(interface, index), chosen, n_jobs)
     subjects = list(tqdm(work, total=len(chosen), desc="verify", disable=not verbose))
+    notes = _check_ignored(subjects, interface.ignore_label)
     values = sorted({v for s in subjects for v in s.labels or ()})
     classes = _count_classes(values) if infer_classes else interface.classes
     for subject in subjects:
         _check_labels(subject, classes, values)
-    whole = [*_check_halves(subjects), *_check_occurrence(subjects, values, classes)]
+    whole = [*notes, *_check_halves(subjects), *_check_occurrence(subjects, values, classes)]
     _check_spread(subjects)
     overlooked = _overlooked(data_io, None if indices is None else chosen)
     problems = [
@@ -283,6 +285,25 @@ def _proposal(values: Sequence[float], everywhere: Sequence[float]) -> str:
     if not renamed:
         return f"set classes to {len(ranks)} or more"
     return f"rewrite them, for example {', '.join(renamed[:_SHOWN])}"
+
+
+def _check_ignored(subjects: Sequence[_Subject], ignore_label: int | None) -> list[Problem]:
+    """Take the label of voxels without annotation out of what was found, and tell of it."""
+    if ignore_label is None:
+        return []
+    holding = [subject for subject in subjects if ignore_label in (subject.labels or ())]
+    for subject in holding:
+        subject.labels = [v for v in subject.labels or () if v != ignore_label]
+        if not subject.labels:
+            subject.labels = None
+            text = f"all voxels have the label {ignore_label} (ignore_label): none is annotated"
+            subject.add("warning", "empty", text)
+    text = (
+        f"label {ignore_label} (ignore_label) marks voxels without annotation in {len(holding)} "
+        f"of {sum(subject.labelled for subject in subjects)} segmentations; they are left out of "
+        "training and scores"
+    )
+    return [Problem("", "note", "labels", text)]
 
 
 def _check_halves(subjects: Sequence[_Subject]) -> list[Problem]:

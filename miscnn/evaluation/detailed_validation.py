@@ -170,6 +170,9 @@ def load_predicted(data_io: EvaluationData, index: str, output_path: str | Path)
 def score_sample(sample: Sample, class_names: ClassNames = None, fold: int = 0) -> list[ScoreRow]:
     """Score the prediction of a sample against its segmentation.
 
+    Voxels of the data set's ignore label count as background in both, see
+    :func:`without_ignored`.
+
     Raises
     ------
     SampleError
@@ -187,6 +190,7 @@ def score_sample(sample: Sample, class_names: ClassNames = None, fold: int = 0) 
             f"the prediction has shape {prediction.shape}, the segmentation {truth.shape}; "
             "scores are computed on the grid of the input, from label maps",
         )
+    truth, prediction = without_ignored(truth, prediction, sample.ignore_label)
     names = class_names_by_label(class_names, sample.classes)
     geometry = sample.geometry
     n_slices, thickness = _slices(geometry)
@@ -197,6 +201,26 @@ def score_sample(sample: Sample, class_names: ClassNames = None, fold: int = 0) 
             truth, prediction, sample.classes, geometry.spacing, axis
         )
     ]
+
+
+def without_ignored(
+    truth: NDArray[Any], prediction: NDArray[Any], ignore_label: int | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return both label maps with the background where the truth has the ignore label.
+
+    What was predicted there is neither right nor wrong; volumes and surfaces are those of what
+    is left. The arrays themselves are returned if there is no such voxel.
+    """
+    if ignore_label is None:
+        return truth, prediction
+    ignored = truth == ignore_label
+    if not ignored.any():
+        return truth, prediction
+    background = np.zeros((), dtype=truth.dtype)
+    return (
+        np.where(ignored, background, truth),
+        np.where(ignored, background.astype(prediction.dtype), prediction),
+    )
 
 
 def class_names_by_label(class_names: ClassNames, classes: int) -> dict[int, str]:

@@ -262,7 +262,10 @@ class SoftmaxCombiner(Configurable):
 
 
 def draw_voxels(
-    labels: NDArray[Any], per_class: int, rng: np.random.Generator
+    labels: NDArray[Any],
+    per_class: int,
+    rng: np.random.Generator,
+    ignore_label: int | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Draw voxels of all the classes in a label map.
 
@@ -273,17 +276,23 @@ def draw_voxels(
     per_class : int
         How many voxels of each class, or all if there are fewer.
     rng : numpy.random.Generator
+    ignore_label : int, optional
+        Label whose voxels are never drawn.
 
     Returns
     -------
     positions : ndarray of int64
         In the raveled label map, sorted within a class.
     weights : ndarray of float64
-        How many voxels each one stands for; their sum is the size of the label map.
+        How many voxels each one stands for; their sum is the number of voxels that can be
+        drawn.
     """
     flat = labels.ravel()
     counts = np.bincount(flat)
-    positions, weights = [], []
+    if ignore_label is not None:
+        counts[ignore_label : ignore_label + 1] = 0
+    positions = [np.empty(0, dtype=np.int64)]
+    weights = [np.empty(0, dtype=np.float64)]
     for label in np.flatnonzero(counts):
         count = int(counts[label])
         size = min(per_class, count)
@@ -302,20 +311,6 @@ def _of_rank(flat: NDArray[Any], label: int, ranks: NDArray[np.int64]) -> NDArra
         found.append(here[ranks[low:high] - seen] + start)
         seen += len(here)
     return np.concatenate(found)
-
-
-def mean_foreground_dice(truth: NDArray[Any], prediction: NDArray[Any], classes: int) -> float:
-    """Return the mean Dice over the foreground classes.
-
-    Classes that are in neither label map are left out; NaN if that are all.
-    """
-    values = []
-    for label in range(1, classes):
-        one, other = truth == label, prediction == label
-        total = np.count_nonzero(one) + np.count_nonzero(other)
-        if total:
-            values.append(2 * np.count_nonzero(one & other) / total)
-    return float(np.mean(values)) if values else float("nan")
 
 
 def _in_chunks(combine: Any, given: Sequence[NDArray[Any]], classes: int) -> NDArray[np.float32]:

@@ -114,10 +114,11 @@ class BatchMaker:
         images : ndarray
             ``(batch, …, channels)`` float32.
         labels : ndarray
-            ``(batch, …, classes)`` float32, one-hot.
+            ``(batch, …, classes)`` float32, one-hot; 0 for all classes where a voxel has the
+            data set's ``ignore_label``.
         """
         images, labels = self.patches(epoch, number)
-        return images, one_hot(labels, self.classes)
+        return images, one_hot(labels, self.classes, self.ignore_label)
 
     def patches(self, epoch: int, number: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Make a batch with integer labels ``(batch, …)``."""
@@ -134,6 +135,11 @@ class BatchMaker:
     def classes(self) -> int:
         """Number of classes, background included."""
         return self._recipe.classes
+
+    @property
+    def ignore_label(self) -> int | None:
+        """Label of voxels that nobody has annotated."""
+        return self._recipe.ignore_label
 
     def _augmentation(self, rng: np.random.Generator) -> Augmentation | None:
         """Decide whether a batch is augmented."""
@@ -183,6 +189,9 @@ class BatchMaker:
         if recipe.patchwise_skip_blanks:
             labels = np.asarray(prepared.labels[...])
             extent = self._extent(prepared, window)
+            if self.ignore_label is not None:  # as blank as what is skipped
+                ignored = labels == self.ignore_label
+                labels = np.where(ignored, recipe.patchwise_skip_class, labels)
             starts = [
                 s for s in starts if np.any(cut(labels, s, extent) != recipe.patchwise_skip_class)
             ]
@@ -292,7 +301,7 @@ class BatchMaker:
         """The slices with and without foreground."""
         prepared = self._sources[index][0]
         axis = prepared.geometry.slice_axis
-        foreground = foreground_slices(np.asarray(prepared.labels[...]), axis)
+        foreground = foreground_slices(np.asarray(prepared.labels[...]), axis, self.ignore_label)
         background = np.setdiff1d(np.arange(prepared.geometry.n_slices), foreground)
         return foreground.astype(np.float64), background.astype(np.float64)
 
@@ -321,8 +330,15 @@ class BatchMaker:
         return draw_start(rng, shape, window, focus)
 
 
-def one_hot(labels: NDArray[Any], classes: int) -> NDArray[np.float32]:
-    """Return ``(…, classes)`` float32 with a one at each label."""
+def one_hot(
+    labels: NDArray[Any], classes: int, ignore_label: int | None = None
+) -> NDArray[np.float32]:
+    """Return ``(…, classes)`` float32 with a one at each label, and none at ``ignore_label``."""
     encoded = np.zeros((*labels.shape, classes), dtype=np.float32)
+    ignored = None if ignore_label is None else labels == ignore_label
+    if ignored is not None:
+        labels = np.where(ignored, 0, labels)
     np.put_along_axis(encoded, labels[..., np.newaxis].astype(np.intp), 1.0, axis=-1)
+    if ignored is not None:
+        encoded[ignored] = 0.0
     return encoded

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 from miscnn._keras import keras
 from miscnn.exceptions import ConfigurationError
@@ -17,7 +19,9 @@ class DataGenerator(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
     """Hands batches to Keras.
 
     What a batch holds depends on the seed, the epoch and the number of the batch, never on
-    which of how many threads makes it.
+    which of how many threads makes it. The threads are its own: those of Keras keep batches of
+    a look that Keras takes before the first epoch, and hand them out in another order then (seen
+    on PyTorch and JAX), or make none ahead.
 
     Parameters
     ----------
@@ -52,7 +56,7 @@ class DataGenerator(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
         max_queue_size: int = 4,
         first_epoch: int = 0,
     ) -> None:
-        super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=max_queue_size)
+        super().__init__(max_queue_size=max_queue_size)
         if isinstance(sample_list, str):
             raise ConfigurationError(
                 f"sample_list must be a list of indices, got the string {sample_list!r}"
@@ -64,6 +68,10 @@ class DataGenerator(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
             self._batches = _stored(maker, sample_list, preprocessor, multiple)
         self._iterations = iterations
         self._epoch = first_epoch
+        self._threads = workers
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: dict[int, Future[Batch]] = {}
+        self._lock = Lock()  # TensorFlow asks from a thread of its own
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""
@@ -71,11 +79,28 @@ class DataGenerator(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
 
     def __getitem__(self, number: int) -> Batch:
         """Return a batch: images ``(b, …, c)`` and one-hot labels ``(b, …, classes)``."""
-        return self._batches.batch(self._epoch, number)
+        if not self._threads:
+            return self._batches.batch(self._epoch, number)
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads, "miscnn-batches")
+            end = min(number + 1 + self.max_queue_size, len(self))
+            for wanted in range(number, max(end, number + 1)):
+                if wanted not in self._pending:
+                    self._pending[wanted] = self._pool.submit(
+                        self._batches.batch, self._epoch, wanted
+                    )
+            batch = self._pending.pop(number)
+        return batch.result()
 
     def on_epoch_end(self) -> None:
         """Go on to the next epoch; Keras calls this when no batch is under way."""
-        self._epoch += 1
+        with self._lock:
+            pool, self._pool = self._pool, None
+            self._pending.clear()
+            self._epoch += 1
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
 
 def _stored(

@@ -147,6 +147,7 @@ class PreparedSamples:
             interface.classes,
             prepared.geometry,
             prepared.details,
+            ignore_label=interface.ignore_label,
         )
         sample.segmentation = np.asarray(prepared.labels[...])[..., np.newaxis]
         return sample

@@ -37,7 +37,7 @@ class PreparedSample:
         Per channel, the image's minimum: the value outside of the image.
     positions : array_like
         ``(n, axes)``: up to 10,000 voxels of each class that occurs, background excluded,
-        drawn at random and sorted by class.
+        drawn at random and sorted by class. Voxels of the ignore label are of none.
     class_rows : mapping of int to pair of int
         Per class, the first row of :attr:`positions` and the one after the last.
     """
@@ -61,7 +61,7 @@ class PreparedSample:
         image = np.ascontiguousarray(sample.image)
         labels = np.ascontiguousarray(sample.segmentation[..., 0])
         axes = tuple(range(labels.ndim))
-        positions, class_rows = _class_positions(labels, rng)
+        positions, class_rows = _class_positions(labels, rng, sample.ignore_label)
         return cls(
             index=sample.index,
             image=image,
@@ -90,7 +90,7 @@ class PreparedSample:
 
 
 def _class_positions(
-    labels: NDArray[Any], rng: np.random.Generator
+    labels: NDArray[Any], rng: np.random.Generator, ignore_label: int | None
 ) -> tuple[NDArray[np.int32], dict[int, tuple[int, int]]]:
     flat = labels.ravel()
     foreground = np.flatnonzero(flat)
@@ -99,6 +99,8 @@ def _class_positions(
     rows: dict[int, tuple[int, int]] = {}
     n = 0
     for value in np.unique(classes):
+        if value == ignore_label:
+            continue
         found = foreground[classes == value]
         if len(found) > _MAX_POSITIONS:
             found = np.sort(rng.choice(found, _MAX_POSITIONS, replace=False))

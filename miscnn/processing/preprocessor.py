@@ -266,6 +266,11 @@ class Preprocessor:
         return self.data.interface.classes
 
     @property
+    def ignore_label(self) -> int | None:
+        """Label of voxels that nobody has annotated; None if the data set has no such label."""
+        return None if self.data_io is None else self.data_io.interface.ignore_label
+
+    @property
     def channels(self) -> int:
         """Number of image channels."""
         return self.data.interface.channels
@@ -411,7 +416,8 @@ class Preprocessor:
             prepared = self.prepared(index)
             labels = np.asarray(prepared.labels[...])
             size = self.slices_per_volume or 1
-            gaps.append(mean_gap(labels, prepared.geometry.slice_axis, size))
+            axis = prepared.geometry.slice_axis
+            gaps.append(mean_gap(labels, axis, size, self.ignore_label))
         return max(1, round(float(np.median(gaps))))
 
     def check_fitted(self, subfunctions: Sequence[Subfunction]) -> None:

@@ -18,9 +18,16 @@ Positions = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 
-def foreground_slices(labels: NDArray[Any], slice_axis: int) -> NDArray[np.intp]:
-    """Return the indices of the slices that hold any label other than 0, ascending."""
+def foreground_slices(
+    labels: NDArray[Any], slice_axis: int, ignore_label: int | None = None
+) -> NDArray[np.intp]:
+    """Return the indices of the slices that hold any class other than 0, ascending.
+
+    Voxels of ``ignore_label`` are none.
+    """
     within = tuple(axis for axis in range(labels.ndim) if axis != slice_axis)
+    if ignore_label is not None:
+        labels = (labels != 0) & (labels != ignore_label)
     return np.flatnonzero(labels.any(axis=within))
 
 
@@ -127,9 +134,11 @@ def slice_groups(n_slices: int, size: int, gap: int = 1) -> list[NDArray[np.intp
     return [start + offset + within for start in starts for offset in range(gap)]
 
 
-def mean_gap(labels: NDArray[Any], slice_axis: int, size: int) -> float:
+def mean_gap(
+    labels: NDArray[Any], slice_axis: int, size: int, ignore_label: int | None = None
+) -> float:
     """Return how far apart random foreground slices of a volume lie on average, in slices."""
-    foreground = foreground_slices(labels, slice_axis)
+    foreground = foreground_slices(labels, slice_axis, ignore_label)
     if not len(foreground):
         return 1.0
     # The expected range of n of N numbers drawn without repetition is (N + 1)(n - 1)/(n + 1).

@@ -36,6 +36,7 @@ class StoredBatches:
         self._maker = maker
         self._n = len(maker)
         self._classes = maker.classes
+        self._ignore_label = maker.ignore_label
         complete = self._folder / "complete.json"
         if complete.is_file():
             return
@@ -67,7 +68,7 @@ class StoredBatches:
             _log.warning("stored batch %d is made anew: %s", chosen, error)
             self._store(chosen)
             images, labels = self._read(chosen)
-        return images, one_hot(labels, self._classes)
+        return images, one_hot(labels, self._classes, self._ignore_label)
 
     def _read(self, number: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
         images = np.load(self._file("images", number), allow_pickle=False)

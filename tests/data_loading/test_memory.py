@@ -74,7 +74,12 @@ def test_what_is_missing_is_named() -> None:
 def test_the_configuration_holds_no_arrays() -> None:
     interface = DictionaryInterface({"a": (IMAGE, LABELS)}, channels=1, classes=4, three_dim=True)
     config = interface.get_config()
-    assert json.loads(json.dumps(config)) == {"channels": 1, "classes": 4, "three_dim": True}
+    assert json.loads(json.dumps(config)) == {
+        "channels": 1,
+        "classes": 4,
+        "three_dim": True,
+        "ignore_label": None,
+    }
     twin = DictionaryInterface.from_config(config)
     assert (twin.classes, len(twin.dictionary)) == (4, 0)
     assert repr(interface).startswith("DictionaryInterface(1 subjects")

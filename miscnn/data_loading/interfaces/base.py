@@ -16,6 +16,9 @@ from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
 
+# Tables over all labels stay small.
+_LARGEST_IGNORE_LABEL = 65535
+
 
 class DataInterface(Configurable, ABC):
     """Reads and writes the subjects of one file format.
@@ -32,6 +35,9 @@ class DataInterface(Configurable, ABC):
         Number of segmentation classes, background included.
     three_dim : bool
         Whether the subjects are volumes (or 2D images).
+    ignore_label : int, optional
+        Label of voxels that nobody has annotated, such as 255; ``classes`` … 65535. No class:
+        training learns nothing from these voxels, and scores leave them out.
 
     Attributes
     ----------
@@ -40,8 +46,16 @@ class DataInterface(Configurable, ABC):
     """
 
     reads_files: bool = True
+    # Also where a subclass hands on three arguments only, or none.
+    ignore_label: int | None = None
 
-    def __init__(self, channels: int = 1, classes: int = 2, three_dim: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int = 1,
+        classes: int = 2,
+        three_dim: bool = True,
+        ignore_label: int | None = None,
+    ) -> None:
         if channels < 1 or classes < 1:
             raise ConfigurationError(
                 f"channels and classes must be at least 1, got {channels} and {classes}"
@@ -49,6 +63,7 @@ class DataInterface(Configurable, ABC):
         self.channels = channels
         self.classes = classes
         self.three_dim = three_dim
+        self.ignore_label = _checked_ignore_label(ignore_label, classes)
 
     @abstractmethod
     def initialize(self, input_path: str | Path) -> list[str]:
@@ -131,6 +146,21 @@ class DataInterface(Configurable, ABC):
     def check_file_termination(termination: str) -> bool:
         """Tell whether files with this ending are read by this interface."""
         return False
+
+
+def _checked_ignore_label(label: int | None, classes: int) -> int | None:
+    if label is None:
+        return None
+    if (
+        isinstance(label, bool)
+        or not isinstance(label, int | np.integer)
+        or not classes <= label <= _LARGEST_IGNORE_LABEL
+    ):
+        raise ConfigurationError(
+            f"ignore_label is {label!r}; expected a whole number that is no class, {classes} … "
+            f"{_LARGEST_IGNORE_LABEL} for classes={classes}"
+        )
+    return int(label)
 
 
 def geometry_from_details(shape: Sequence[int], details: dict[str, Any]) -> Geometry:

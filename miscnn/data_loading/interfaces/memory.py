@@ -27,7 +27,7 @@ class DictionaryInterface(DataInterface):
         names as keys; ``segmentation``, ``prediction`` and ``details`` may be None or left
         out. ``details`` with ``affine`` or ``spacing`` (mm) say where the image lies. Whole
         numbers as indices become text: the subject 3 is ``"3"`` everywhere.
-    channels, classes, three_dim
+    channels, classes, three_dim, ignore_label
         See :class:`DataInterface`.
 
     Attributes
@@ -64,14 +64,15 @@ class DictionaryInterface(DataInterface):
         channels: int = 1,
         classes: int = 2,
         three_dim: bool = True,
+        ignore_label: int | None = None,
     ) -> None:
-        super().__init__(channels, classes, three_dim)
+        super().__init__(channels, classes, three_dim, ignore_label)
         self.dictionary: Mapping[str, Any] = _by_text({} if dictionary is None else dictionary)
         self.predictions: dict[str, NDArray[Any]] = {}
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments without the arrays."""
-        names = ("channels", "classes", "three_dim")
+        names = ("channels", "classes", "three_dim", "ignore_label")
         return {name: getattr(self, name) for name in names}
 
     def initialize(self, input_path: str | Path | None = None) -> list[str]:
@@ -132,9 +133,10 @@ class DictionaryInterface(DataInterface):
         return {"image": entry}
 
     def __repr__(self) -> str:
+        ignored = "" if self.ignore_label is None else f", ignore_label={self.ignore_label}"
         return (
             f"DictionaryInterface({len(self.dictionary)} subjects, channels={self.channels}, "
-            f"classes={self.classes}, three_dim={self.three_dim})"
+            f"classes={self.classes}, three_dim={self.three_dim}{ignored})"
         )
 
 

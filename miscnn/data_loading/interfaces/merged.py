@@ -41,7 +41,8 @@ class MergedLabels(DataInterface):
     Notes
     -----
     Values in a file that are no class of ``interface`` are passed on unchanged. They are never
-    smaller than the number of groups, so the usual check of labels refuses them.
+    smaller than the number of groups, so the usual check of labels refuses them; but for the
+    interface's ``ignore_label``, which is this one's too.
 
     Examples
     --------
@@ -64,7 +65,9 @@ class MergedLabels(DataInterface):
             )
         self.interface = interface
         self.groups = _checked_groups(groups, interface.classes)
-        super().__init__(interface.channels, len(self.groups), interface.three_dim)
+        super().__init__(
+            interface.channels, len(self.groups), interface.three_dim, interface.ignore_label
+        )
 
     @property
     def reads_files(self) -> bool:  # type: ignore[override]  # it is whatever the other one says

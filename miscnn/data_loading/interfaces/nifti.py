@@ -45,7 +45,7 @@ class NIfTIInterface(DataInterface):
 
     Parameters
     ----------
-    channels, classes, three_dim
+    channels, classes, three_dim, ignore_label
         See :class:`DataInterface`. In 2D a file has shape ``(x, y)`` or ``(x, y, 1)``.
     pattern : str, optional
         Regular expression that an index must match as a whole to be listed.
@@ -83,8 +83,9 @@ class NIfTIInterface(DataInterface):
         pattern: str | None = None,
         image: str | Sequence[str] | None = None,
         segmentation: str | None = None,
+        ignore_label: int | None = None,
     ) -> None:
-        super().__init__(channels, classes, three_dim)
+        super().__init__(channels, classes, three_dim, ignore_label)
         self.pattern = pattern
         self.image = image
         self.segmentation = segmentation

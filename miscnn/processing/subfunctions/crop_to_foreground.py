@@ -95,7 +95,7 @@ class CropToForeground(Subfunction):
         result.image = sample.image[box].astype(np.float32, copy=False)
         if sample.segmentation is not None:
             result.segmentation = sample.segmentation[box]
-            lost = np.count_nonzero(sample.segmentation) - np.count_nonzero(result.segmentation)
+            lost = _annotated(sample) - _annotated(result)
             if lost:
                 _log.warning(
                     "sample %r: %d labelled voxels lie outside of the foreground and were cut "
@@ -146,6 +146,15 @@ class CropToForeground(Subfunction):
             margins = tuple(m / s for m, s in zip(margins, geometry.spacing, strict=True))
         # A hair's breadth above a whole number of voxels is float noise of the spacing.
         return [math.ceil(margin - 1e-6) for margin in margins]
+
+
+def _annotated(sample: Sample) -> int:
+    """Count the voxels of a class other than the background."""
+    labels = np.asarray(sample.segmentation)
+    count = int(np.count_nonzero(labels))
+    if sample.ignore_label is not None:
+        count -= int(np.count_nonzero(labels == sample.ignore_label))
+    return count
 
 
 def _foreground_box(image: NDArray[Any], threshold: float | None) -> list[tuple[int, int]]:
