@@ -50,3 +50,20 @@ def weighted_loss(loss: Any, weights: Sequence[float]) -> Any:
             "with_class_weights(weights). Weight the classes inside of your loss instead"
         )
     return loss.with_class_weights(weights)
+
+
+def without_unlabelled(loss: Any) -> Any:
+    """Return a loss that leaves out the voxels that carry the data set's ignore label.
+
+    Raises
+    ------
+    ConfigurationError
+        If the loss cannot.
+    """
+    if not hasattr(loss, "with_options"):
+        raise ConfigurationError(
+            f"the data set has an ignore label, which the losses of miscnn can leave out; {loss!r} "
+            "has no with_options(ignore_unlabelled=True). Take one of miscnn's, or a subclass of "
+            "SegmentationLoss"
+        )
+    return loss.with_options(ignore_unlabelled=True)

@@ -2,7 +2,8 @@
 
 New code takes the classes in :mod:`miscnn.neural_network.losses`; these functions exist so
 that published scripts run and give the numbers they gave. All take one-hot truth and
-probabilities ``(batch, x, y[, z], classes)`` and count the background as a class.
+probabilities ``(batch, x, y[, z], classes)`` and count the background as a class. The factories of
+1.x are in :mod:`miscnn.neural_network._functional_focal`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from miscnn._keras import keras, ops
 from miscnn.exceptions import ConfigurationError
@@ -22,16 +22,44 @@ from miscnn.neural_network._functional import (
     tversky_crossentropy,
     tversky_loss,
 )
+from miscnn.neural_network._functional_focal import (
+    asym_unified_focal_loss,
+    asymmetric_focal_loss,
+    asymmetric_focal_tversky_loss,
+    categorical_focal_loss,
+    combo_loss,
+    dice_weighted,
+    focal_tversky_loss,
+    identify_axis,
+    sym_unified_focal_loss,
+    symmetric_focal_loss,
+    symmetric_focal_tversky_loss,
+)
 
 __all__ = [
     "DiceScore",
+    "JaccardScore",
     "MeanDice",
+    "PrecisionScore",
+    "SensitivityScore",
+    "asym_unified_focal_loss",
+    "asymmetric_focal_loss",
+    "asymmetric_focal_tversky_loss",
+    "categorical_focal_loss",
+    "class_wise",
     "class_wise_dice",
+    "combo_loss",
     "dice_coefficient",
     "dice_coefficient_loss",
     "dice_crossentropy",
     "dice_soft",
     "dice_soft_loss",
+    "dice_weighted",
+    "focal_tversky_loss",
+    "identify_axis",
+    "sym_unified_focal_loss",
+    "symmetric_focal_loss",
+    "symmetric_focal_tversky_loss",
     "tversky_crossentropy",
     "tversky_loss",
 ]
@@ -39,18 +67,27 @@ __all__ = [
 _CARRY = float(2**20)
 
 
-class _PooledDice(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no types
-    """Dice of the label maps (argmax), from counts pooled over all batches of an epoch.
+class _PooledScore(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no types
+    """A ratio of numbers of voxels of the label maps (argmax), pooled over an epoch's batches.
 
     Counts stand in two float32 numbers each, as ``high · 2^20 + low``, since one alone stops
-    counting single voxels at 2^24.
+    counting single voxels at 2^24. Both are whole numbers and plain sums over batches, so those
+    of several replicas may be added up (Keras' aggregation "sum"): then ``low`` exceeds 2^20,
+    which :meth:`result` does not mind, and remains exact for 16 replicas.
     """
 
-    def __init__(self, classes: Sequence[int], name: str, absent_value: float) -> None:
+    def __init__(
+        self,
+        classes: Sequence[int],
+        name: str,
+        absent_value: float,
+        ignore_unlabelled: bool,
+    ) -> None:
         super().__init__(name=name, dtype="float32")
         self.absent_value = float(absent_value)
+        self.ignore_unlabelled = bool(ignore_unlabelled)
         self._classes = tuple(classes)
-        shape = (2, len(self._classes))  # twice the overlap; voxels of truth plus prediction
+        shape = (3, len(self._classes))  # overlap; voxels of the truth; of the prediction
         self._low = self.add_variable(shape, initializer="zeros", name="low")
         self._high = self.add_variable(shape, initializer="zeros", name="high")
 
@@ -73,7 +110,7 @@ class _PooledDice(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no t
                 f"{self.name} scores class {max(self._classes)}, but the network predicts the "
                 f"classes 0 to {y_pred.shape[-1] - 1}"
             )
-        counts = _counts(y_true, y_pred, self._classes)
+        counts = _counts(y_true, y_pred, self._classes, self.ignore_unlabelled)
         carried = ops.floor(counts / _CARRY)
         low = self._low + ops.sum(counts - carried * _CARRY, axis=0)
         overflow = ops.floor(low / _CARRY)
@@ -81,14 +118,32 @@ class _PooledDice(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no t
         self._high.assign(self._high + ops.sum(carried, axis=0) + overflow)
 
     def result(self) -> Any:
-        """Return the mean of the Dice of the classes, a scalar."""
-        overlap, voxels = ops.unstack(self._high * _CARRY + self._low, axis=0)
-        found = ops.maximum(voxels, 1.0)
-        return ops.mean(ops.where(voxels > 0, overlap / found, self.absent_value))
+        """Return the mean of the scores of the classes, a scalar."""
+        # Added up word by word: so differences of large counts lose no voxel.
+        low = self._ratio(*ops.unstack(ops.convert_to_tensor(self._low), axis=0))
+        high = self._ratio(*ops.unstack(ops.convert_to_tensor(self._high), axis=0))
+        part, whole, present = (h * _CARRY + w for h, w in zip(high, low, strict=True))
+        scores = part / ops.maximum(whole, 1.0)
+        return ops.mean(ops.where(present > 0, scores, self.absent_value))
+
+    def _ratio(self, overlap: Any, truth: Any, prediction: Any) -> tuple[Any, Any, Any]:
+        """Return numerator, denominator, and what is 0 if the class is nowhere.
+
+        Sums and differences of the counts, with whole factors.
+        """
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor as JSON values."""
+        return {
+            "name": self.name,
+            "absent_value": self.absent_value,
+            "ignore_unlabelled": self.ignore_unlabelled,
+        }
 
 
-def _counts(y_true: Any, y_pred: Any, classes: Sequence[int]) -> Any:
-    """Return twice the overlap, and voxels of truth plus prediction: ``(batch, 2, classes)``.
+def _counts(y_true: Any, y_pred: Any, classes: Sequence[int], ignore_unlabelled: bool) -> Any:
+    """Return voxels of overlap, truth and prediction: ``(batch, 3, classes)``.
 
     A class wins a voxel if it beats all before it and none after it beats it, which is argmax.
     Comparing whole channels takes a quarter of the time that argmax over a short last axis
@@ -98,7 +153,8 @@ def _counts(y_true: Any, y_pred: Any, classes: Sequence[int]) -> Any:
     space = tuple(range(1, len(channels[0].shape)))
     before = list(accumulate(channels, ops.maximum))
     after = list(accumulate(reversed(channels), ops.maximum))[::-1]
-    overlaps, voxels = [], []
+    counting = reductions.labelled(y_true)[..., 0] if ignore_unlabelled else None
+    counts = []
     for label in classes:
         wins = ops.ones_like(channels[label], dtype="bool")
         if label > 0:
@@ -106,44 +162,121 @@ def _counts(y_true: Any, y_pred: Any, classes: Sequence[int]) -> Any:
         if label + 1 < len(channels):
             wins = ops.logical_and(wins, channels[label] >= after[label + 1])
         predicted = ops.cast(wins, "float32")
+        if counting is not None:
+            predicted = predicted * counting
         true = ops.cast(y_true[..., label] > 0.5, "float32")
-        overlaps.append(2.0 * ops.sum(true * predicted, axis=space))
-        voxels.append(ops.sum(true + predicted, axis=space))
-    return ops.stack([ops.stack(overlaps, axis=-1), ops.stack(voxels, axis=-1)], axis=1)
+        sums = [ops.sum(values, axis=space) for values in (true * predicted, true, predicted)]
+        counts.append(ops.stack(sums, axis=-1))
+    return ops.stack(counts, axis=-1)
+
+
+class _ClassScore(_PooledScore):
+    """A score of one class.
+
+    Parameters
+    ----------
+    class_index : int
+        0 is the background.
+    name : str, optional
+        Name in the logs. Default: ``<score>_class_<class_index>``.
+    absent_value : float
+        The score if the class occurs neither in the truth nor in the prediction. If it occurs in
+        one of them only the score is 0.
+    ignore_unlabelled : bool
+        Whether predictions count nowhere in voxels whose truth is 0 for all classes.
+    """
+
+    prefix: ClassVar[str]
+
+    def __init__(
+        self,
+        class_index: int,
+        name: str | None = None,
+        absent_value: float = 1.0,
+        ignore_unlabelled: bool = False,
+    ) -> None:
+        if class_index < 0:
+            raise ConfigurationError(f"class_index is {class_index}; expected 0 or more")
+        name = name or f"{self.prefix}_class_{class_index}"
+        super().__init__((class_index,), name, absent_value, ignore_unlabelled)
+        self.class_index = class_index
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor as JSON values."""
+        return {**super().get_config(), "class_index": self.class_index}
+
+
+def _dice(overlap: Any, truth: Any, prediction: Any) -> tuple[Any, Any, Any]:
+    voxels = truth + prediction
+    return 2.0 * overlap, voxels, voxels
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
-class DiceScore(_PooledDice):
+class DiceScore(_ClassScore):
     """Dice of one class: 2 TP / (2 TP + FP + FN) of all voxels of an epoch's batches.
 
     Parameters
     ----------
     class_index : int
-        The class; 0 is the background.
+        0 is the background.
+    name : str, optional
+        Name in the logs. Default: ``dice_class_<class_index>``.
     absent_value : float
-        The score as long as the class occurs neither in the truth nor in the prediction
-        of any batch. 1 by default: truth and prediction agree.
+        The score if the class occurs neither in the truth nor in the prediction.
+    ignore_unlabelled : bool
+        Whether predictions count nowhere in voxels whose truth is 0 for all classes.
     """
 
-    def __init__(
-        self, class_index: int, name: str | None = None, absent_value: float = 1.0
-    ) -> None:
-        if class_index < 0:
-            raise ConfigurationError(f"class_index is {class_index}; expected 0 or more")
-        super().__init__((class_index,), name or f"dice_class_{class_index}", absent_value)
-        self.class_index = class_index
+    prefix = "dice"
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor as JSON values."""
-        return {
-            "class_index": self.class_index,
-            "name": self.name,
-            "absent_value": self.absent_value,
-        }
+    def _ratio(self, overlap: Any, truth: Any, prediction: Any) -> tuple[Any, Any, Any]:
+        return _dice(overlap, truth, prediction)
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
-class MeanDice(_PooledDice):
+class JaccardScore(_ClassScore):
+    """Jaccard index of one class: TP / (TP + FP + FN) of all voxels of an epoch's batches.
+
+    Arguments as of :class:`DiceScore`; the default name is ``jaccard_class_<class_index>``.
+    """
+
+    prefix = "jaccard"
+
+    def _ratio(self, overlap: Any, truth: Any, prediction: Any) -> tuple[Any, Any, Any]:
+        union = truth + prediction - overlap
+        return overlap, union, union
+
+
+@keras.saving.register_keras_serializable(package="miscnn")
+class SensitivityScore(_ClassScore):
+    """Sensitivity (recall) of one class: TP / (TP + FN) of all voxels of an epoch's batches.
+
+    Arguments as of :class:`DiceScore`; the default name is ``sensitivity_class_<class_index>``.
+    0 if the class is predicted and nowhere in the truth.
+    """
+
+    prefix = "sensitivity"
+
+    def _ratio(self, overlap: Any, truth: Any, prediction: Any) -> tuple[Any, Any, Any]:
+        return overlap, truth, truth + prediction
+
+
+@keras.saving.register_keras_serializable(package="miscnn")
+class PrecisionScore(_ClassScore):
+    """Precision of one class: TP / (TP + FP) of all voxels of an epoch's batches.
+
+    Arguments as of :class:`DiceScore`; the default name is ``precision_class_<class_index>``.
+    0 if the class is in the truth and nowhere predicted.
+    """
+
+    prefix = "precision"
+
+    def _ratio(self, overlap: Any, truth: Any, prediction: Any) -> tuple[Any, Any, Any]:
+        return overlap, prediction, truth + prediction
+
+
+@keras.saving.register_keras_serializable(package="miscnn")
+class MeanDice(_PooledScore):
     """Mean of the :class:`DiceScore` of all classes, without the background by default.
 
     Parameters
@@ -154,6 +287,8 @@ class MeanDice(_PooledDice):
         Whether class 0 counts.
     absent_value : float
         What a class counts that occurs neither in the truth nor in the prediction.
+    ignore_unlabelled : bool
+        Whether predictions count nowhere in voxels whose truth is 0 for all classes.
     """
 
     def __init__(
@@ -162,6 +297,7 @@ class MeanDice(_PooledDice):
         include_background: bool = False,
         name: str = "mean_dice",
         absent_value: float = 1.0,
+        ignore_unlabelled: bool = False,
     ) -> None:
         classes = range(0 if include_background else 1, n_classes)
         if not classes:
@@ -169,46 +305,72 @@ class MeanDice(_PooledDice):
                 f"n_classes is {n_classes}, which leaves no class to score; count the "
                 "background as a class"
             )
-        super().__init__(classes, name, absent_value)
+        super().__init__(classes, name, absent_value, ignore_unlabelled)
         self.n_classes = n_classes
         self.include_background = include_background
 
+    def _ratio(self, overlap: Any, truth: Any, prediction: Any) -> tuple[Any, Any, Any]:
+        return _dice(overlap, truth, prediction)
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""
-        return {
-            "n_classes": self.n_classes,
-            "include_background": self.include_background,
-            "name": self.name,
-            "absent_value": self.absent_value,
-        }
+        own = {"n_classes": self.n_classes, "include_background": self.include_background}
+        return {**super().get_config(), **own}
 
 
-def class_wise_dice(
-    n_classes: int, names: Sequence[str] | None = None, include_background: bool = False
-) -> list[DiceScore]:
-    """Return a :class:`DiceScore` for each class.
+_Score = TypeVar("_Score", bound=_ClassScore)
+
+
+def class_wise(
+    score: type[_Score],
+    n_classes: int,
+    names: Sequence[str] | None = None,
+    include_background: bool = False,
+    **options: Any,
+) -> list[_Score]:
+    """Return a score for each class.
 
     Parameters
     ----------
+    score : type
+        :class:`DiceScore`, :class:`JaccardScore`, :class:`SensitivityScore` or
+        :class:`PrecisionScore`.
     n_classes : int
         Number of classes, background included.
     names : sequence of str, optional
-        Names of all classes, background first; the scores are called ``dice_<name>``.
+        Names of all classes, background first; the scores are called ``<score>_<name>``.
     include_background : bool
         Whether class 0 is scored too.
+    **options
+        Other arguments of the scores, ``ignore_unlabelled`` for one.
 
     Examples
     --------
-    >>> [score.name for score in class_wise_dice(3, ("background", "kidney", "tumour"))]
-    ['dice_kidney', 'dice_tumour']
+    >>> [score.name for score in class_wise(JaccardScore, 3)]
+    ['jaccard_class_1', 'jaccard_class_2']
     """
     if names is not None and len(names) != n_classes:
         raise ConfigurationError(
             f"{len(names)} names for {n_classes} classes: {tuple(names)}; name each class, the "
             "background first"
         )
-    first = 0 if include_background else 1
     return [
-        DiceScore(index, name=None if names is None else f"dice_{names[index]}")
-        for index in range(first, n_classes)
+        score(index, name=None if names is None else f"{score.prefix}_{names[index]}", **options)
+        for index in range(0 if include_background else 1, n_classes)
     ]
+
+
+def class_wise_dice(
+    n_classes: int,
+    names: Sequence[str] | None = None,
+    include_background: bool = False,
+    **options: Any,
+) -> list[DiceScore]:
+    """Return a :class:`DiceScore` for each class; see :func:`class_wise`.
+
+    Examples
+    --------
+    >>> [score.name for score in class_wise_dice(3, ("background", "kidney", "tumour"))]
+    ['dice_kidney', 'dice_tumour']
+    """
+    return class_wise(DiceScore, n_classes, names, include_background, **options)

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from miscnn._keras import keras, ops
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network import metrics
-from miscnn.neural_network.metrics import DiceScore, MeanDice, class_wise_dice, dice_soft
+from miscnn.neural_network.metrics import (
+    DiceScore,
+    JaccardScore,
+    MeanDice,
+    PrecisionScore,
+    SensitivityScore,
+    class_wise,
+    class_wise_dice,
+    dice_soft,
+)
 
 Array = NDArray[Any]
 
@@ -94,20 +103,105 @@ def test_a_class_that_is_nowhere_scores_one_or_what_was_asked_for() -> None:
     )
 
 
-def test_single_voxels_still_count_after_milliards() -> None:
-    metric = DiceScore(1)
+SCORES = [DiceScore, JaccardScore, SensitivityScore, PrecisionScore]
+
+
+def ratio(cls: type[Any], tp: float, truth: float, predicted: float) -> float:
+    return {
+        DiceScore: 2 * tp / (truth + predicted),
+        JaccardScore: tp / (truth + predicted - tp),
+        SensitivityScore: tp / truth,
+        PrecisionScore: tp / predicted,
+    }[cls]
+
+
+@pytest.mark.parametrize("cls", SCORES)
+def test_scores_of_a_class_are_ratios_of_the_counts_of_an_epoch(
+    rng: np.random.Generator, cls: type[Any]
+) -> None:
+    truths = [rng.choice(3, p=p, size=(2, 5, 6)) for p in ([0.9, 0.05, 0.05], [0.1, 0.3, 0.6])]
+    predictions = [rng.random((2, 5, 6, 3)).astype("float32") for _ in truths]
+    truth, labels = np.stack(truths), np.argmax(np.stack(predictions), axis=-1)
+    batches = [(one_hot(t), p) for t, p in zip(truths, predictions, strict=True)]
+    for label in range(3):
+        true, predicted = truth == label, labels == label
+        expected = ratio(cls, (true & predicted).sum(), true.sum(), predicted.sum())
+        assert score(cls(label), *batches) == pytest.approx(expected, rel=1e-6)
+
+
+def test_scores_of_a_class_that_is_in_truth_or_prediction_only() -> None:
+    nothing, lone = one_hot(np.zeros((1, 4, 4), dtype=int)), one_hot(np.zeros((1, 4, 4), dtype=int))
+    lone[0, 0, 0] = [0, 1, 0]
+    for cls in SCORES:
+        assert score(cls(1), (nothing, nothing)) == 1
+        assert score(cls(1, absent_value=0.25), (nothing, nothing)) == 0.25
+        assert score(cls(1), (nothing, lone)) == 0
+        assert score(cls(1), (lone, nothing)) == 0
+
+
+def test_unlabelled_voxels_count_if_they_are_not_ignored(rng: np.random.Generator) -> None:
+    truth = rng.integers(3, size=(2, 6, 8))
+    prediction = rng.random((2, 6, 8, 3)).astype("float32")
+    cut = one_hot(truth)
+    cut[:, :, 4:] = 0
+    left = (one_hot(truth)[:, :, :4], prediction[:, :, :4])
+    for cls in SCORES:
+        ignoring = cls(1, ignore_unlabelled=True)
+        assert score(ignoring, (cut, prediction)) == score(cls(1), left)
+    assert score(MeanDice(3, ignore_unlabelled=True), (cut, prediction)) == score(MeanDice(3), left)
+    labels = prediction.argmax(-1)
+    truth[:, :, 4:] = -1
+    assert score(DiceScore(1), (cut, prediction)) == pytest.approx(dice(truth, labels, 1))
+    assert score(DiceScore(1, ignore_unlabelled=True), (0 * cut, prediction)) == 1
+
+
+def state(metric: Any) -> Array:
+    """The counts that a score stands for, in float64."""
+    high, low = (
+        ops.convert_to_numpy(part).astype("float64") for part in (metric._high, metric._low)
+    )
+    return high * 2**20 + low
+
+
+@pytest.mark.parametrize("cls", SCORES)
+def test_single_voxels_still_count_after_milliards(cls: type[Any]) -> None:
+    metric = cls(1)
     many = 2.0**34
-    metric._high.assign(ops.full((2, 1), many / 2**20))  # a perfect epoch so far
-    metric._low.assign(ops.full((2, 1), 2.0**20 - 5000))
+    metric._high.assign(ops.full((3, 1), many / 2**20))  # a perfect epoch so far
+    metric._low.assign(ops.full((3, 1), 2.0**20 - 5000))
     missed = (one_hot(np.ones((1, 25, 40), dtype=int)), one_hot(np.zeros((1, 25, 40), dtype=int)))
     for _ in range(60):  # 1000 voxels are less than half a float32 step there
         metric.update_state(*missed)
-    high, low = (
-        ops.convert_to_numpy(part).astype("float64")[:, 0] for part in (metric._high, metric._low)
-    )
     counted = many + 2**20 - 5000
-    assert (high * 2**20 + low).tolist() == [counted, counted + 60_000]
-    assert low.max() < 2**20
+    assert state(metric)[:, 0].tolist() == [counted, counted + 60_000, counted]
+    assert ops.convert_to_numpy(metric._low).max() < 2**20
+    expected = ratio(cls, counted, counted + 60_000, counted)
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("cls", SCORES)
+def test_states_of_replicas_add_up(rng: np.random.Generator, cls: type[Any]) -> None:
+    """Keras adds up the variables of all replicas: low words then exceed what they carry at."""
+    replicas = [cls(1) for _ in range(8)]
+    counts = np.zeros(3)
+    for metric in replicas:
+        assert {v.aggregation for v in metric.variables} == {"sum"}
+        tp, truth, predicted = rng.integers(2**33, size=3) + np.array([0, 2**33, 2**33])
+        words = np.array([tp, truth, predicted], dtype="int64")[:, None]
+        metric._high.assign((words // 2**20).astype("float32"))
+        metric._low.assign((words % 2**20).astype("float32"))
+        counts += words[:, 0]
+    together = cls(1)
+    for name in ("_high", "_low"):
+        parts = [ops.convert_to_numpy(getattr(metric, name)) for metric in replicas]
+        getattr(together, name).assign(np.sum(parts, axis=0))
+    assert state(together)[:, 0].tolist() == counts.tolist()
+    assert ops.convert_to_numpy(together._low).max() > 2**20
+    assert float(together.result()) == pytest.approx(ratio(cls, *counts), rel=2e-7)
+    # And they may go on counting from there.
+    one = one_hot(np.ones((1, 4, 4), dtype=int))
+    together.update_state(one, one)
+    assert state(together)[:, 0].tolist() == (counts + 16).tolist()
 
 
 def test_reset_forgets() -> None:
@@ -135,6 +229,10 @@ def test_in_keras_the_logged_score_is_that_of_the_whole_epoch(rng: np.random.Gen
 
 
 def test_names() -> None:
+    sensitivities = class_wise(SensitivityScore, 3, ("", "a", "b"), ignore_unlabelled=True)
+    assert [m.name for m in sensitivities] == ["sensitivity_a", "sensitivity_b"]
+    assert all(m.ignore_unlabelled for m in sensitivities)
+    assert [m.name for m in class_wise(PrecisionScore, 2)] == ["precision_class_1"]
     assert [m.name for m in class_wise_dice(3)] == ["dice_class_1", "dice_class_2"]
     named = class_wise_dice(2, ["background", "liver"], include_background=True)
     assert [(m.name, m.class_index) for m in named] == [("dice_background", 0), ("dice_liver", 1)]
@@ -147,6 +245,9 @@ def test_names() -> None:
     [
         DiceScore(2, name="dice_tumour", absent_value=0.0),
         MeanDice(4, include_background=True, name="all", absent_value=0.5),
+        JaccardScore(1, ignore_unlabelled=True),
+        SensitivityScore(0),
+        PrecisionScore(1, absent_value=0.0),
     ],
 )
 def test_metrics_survive_json(metric: Any) -> None:

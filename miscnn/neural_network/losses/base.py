@@ -15,13 +15,18 @@ ReductionAxes = Literal["sample", "batch"]
 
 
 class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras has no types
-    """Base of the losses: checks of the arguments, class weights, configuration."""
+    """Base of the losses: checks of the arguments, class weights, configuration.
+
+    A loss of your own defines :meth:`values`; options of its own go into ``__init__`` and
+    :meth:`get_config` alike.
+    """
 
     def __init__(
         self,
         *,
         class_weights: Sequence[float] | None = None,
         reduction_axes: ReductionAxes = "sample",
+        ignore_unlabelled: bool = False,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
     ) -> None:
@@ -31,6 +36,7 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
                 f"reduction_axes is {reduction_axes!r}; expected 'sample' or 'batch'"
             )
         self.reduction_axes = reduction_axes
+        self.ignore_unlabelled = bool(ignore_unlabelled)
         self.class_weights = None if class_weights is None else _checked_weights(class_weights)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -42,14 +48,53 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
                 f"class_weights has {len(self.class_weights)} entries, but the network predicts "
                 f"{classes} classes; give one weight per class, the background's first"
             )
+        if self.ignore_unlabelled:
+            y_pred = y_pred * reductions.labelled(y_true)
         return ops.broadcast_to(self.values(y_true, y_pred), (ops.shape(y_pred)[0],))
 
     @abstractmethod
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss per sample, ``(batch,)``, or of the batch, ``(1,)``.
 
-        The arguments are checked and in float32.
+        The arguments are checked and in float32. With ``ignore_unlabelled`` the
+        probabilities of voxels without a label are 0, as their truth is: they count in no sum
+        of products or probabilities. Sums of anything else are multiplied by
+        :meth:`counting_voxels`.
         """
+
+    def counting_voxels(self, y_true: Any) -> Any:
+        """Return 1 for voxels that count, else 0, ``(batch, …, 1)``."""
+        if self.ignore_unlabelled:
+            return reductions.labelled(y_true)
+        return ops.ones_like(y_true[..., :1])
+
+    def with_options(self, **changes: Any) -> Self:
+        """Return the same loss with other values for some of its arguments.
+
+        Parameters
+        ----------
+        **changes
+            Arguments of the constructor.
+
+        Raises
+        ------
+        ConfigurationError
+            If the loss has no such argument.
+
+        Examples
+        --------
+        >>> from miscnn.neural_network.losses import Dice
+        >>> Dice(smooth=1.0).with_options(ignore_unlabelled=True).smooth
+        1.0
+        """
+        config = self.get_config()
+        unknown = sorted(set(changes) - set(config))
+        if unknown:
+            raise ConfigurationError(
+                f"{type(self).__name__} has no option {', '.join(unknown)}; it has "
+                f"{', '.join(sorted(config))}"
+            )
+        return type(self).from_config({**config, **changes})
 
     def with_class_weights(self, weights: Sequence[float] | Mapping[int, float]) -> Self:
         """Return the same loss with other class weights.
@@ -67,12 +112,16 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
                     "every class, 0 (the background) first and without gaps"
                 )
             weights = [weights[index] for index in range(len(weights))]
-        return type(self).from_config({**self.get_config(), "class_weights": tuple(weights)})
+        return self.with_options(class_weights=tuple(weights))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""
         weights = None if self.class_weights is None else list(self.class_weights)
-        own = {"class_weights": weights, "reduction_axes": self.reduction_axes}
+        own = {
+            "class_weights": weights,
+            "reduction_axes": self.reduction_axes,
+            "ignore_unlabelled": self.ignore_unlabelled,
+        }
         return {**super().get_config(), **own}
 
     @classmethod
@@ -85,12 +134,19 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
         """Whether sums run over the whole batch."""
         return self.reduction_axes == "batch"
 
-    def crossentropy(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the cross-entropy with the loss's own weights and reduction."""
+    def crossentropy(
+        self, y_true: Any, y_pred: Any, *, label_smoothing: float = 0.0, focus: Any = None
+    ) -> Any:
+        """Return the cross-entropy with the loss's own weights and reduction.
+
+        ``focus``, like ``y_pred``, multiplies each −log p.
+        """
         weights = self.class_weights
         if weights is not None:
             weights = ops.convert_to_tensor(weights, dtype="float32")
-        return reductions.crossentropy(y_true, y_pred, weights, self.over_batch)
+        return reductions.crossentropy(
+            y_true, y_pred, weights, self.over_batch, label_smoothing=label_smoothing, focus=focus
+        )
 
 
 class RegionLoss(SegmentationLoss):
@@ -112,13 +168,32 @@ class RegionLoss(SegmentationLoss):
     def index(self, y_true: Any, y_pred: Any) -> Any:
         """Return the agreement, 0 to 1, ``(batch or 1, classes)``."""
 
+    def per_class(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each class, ``(batch or 1, classes)``: 1 − index."""
+        return 1.0 - self.index(y_true, y_pred)
+
     def values(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the mean of 1 − index over the classes."""
-        losses = self.counted(1.0 - self.index(y_true, y_pred))
-        shares = self.shares(y_pred.shape[-1])
+        """Return the mean over the classes."""
+        return self.class_mean(self.per_class(y_true, y_pred))
+
+    def class_mean(self, per_class: Any) -> Any:
+        """Return the mean of ``(n, classes)`` values over the classes that count, ``(n,)``."""
+        shares = self.shares(per_class.shape[-1])
+        losses = self.counted(per_class)
         if shares is None:
             return ops.mean(losses, axis=-1)
         return ops.sum(losses * shares, axis=-1)
+
+    def volume_weights(self, volumes: Any) -> Any:
+        """Return 1 / V² of those of ``(n, classes)`` volumes that count, times class weights.
+
+        In each row they are divided by the largest; an absent class has it too.
+        """
+        weights = reductions.inverse_square_volumes(self.counted(volumes))
+        shares = self.shares(volumes.shape[-1])
+        if shares is None:
+            return weights
+        return weights * shares * shares.shape[0]  # mean 1: equal weights change nothing
 
     def counted(self, per_class: Any) -> Any:
         """Return those of ``(n, classes)`` values whose class counts."""
@@ -149,9 +224,69 @@ class RegionLoss(SegmentationLoss):
         return {**super().get_config(), **own}
 
 
+class WithCrossEntropy(RegionLoss):
+    """To be put before a region loss among the bases: adds its cross-entropy.
+
+    Parameters
+    ----------
+    crossentropy_weight : float
+        Factor of the cross-entropy.
+    label_smoothing : float
+        Of the cross-entropy; the region loss keeps the labels as they are.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        crossentropy_weight: float = 1.0,
+        label_smoothing: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.crossentropy_weight = not_negative("crossentropy_weight", crossentropy_weight)
+        self.label_smoothing = share("label_smoothing", label_smoothing)
+
+    @property
+    @abstractmethod
+    def region_weight(self) -> float:
+        """Factor of the region loss."""
+
+    def values(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the weighted sum of region loss and cross-entropy."""
+        region = self.region_weight * super().values(y_true, y_pred)
+        return region + self.crossentropy_weight * self.crossentropy_part(y_true, y_pred)
+
+    def crossentropy_part(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the cross-entropy, ``(batch or 1,)``."""
+        return self.crossentropy(y_true, y_pred, label_smoothing=self.label_smoothing)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor as JSON values."""
+        own = {
+            "crossentropy_weight": self.crossentropy_weight,
+            "label_smoothing": self.label_smoothing,
+        }
+        return {**super().get_config(), **own}
+
+
 def not_negative(name: str, value: float) -> float:
+    """Return a finite number of 0 or more."""
     if not (math.isfinite(value) and value >= 0):
         raise ConfigurationError(f"{name} is {value!r}; expected a finite number of 0 or more")
+    return float(value)
+
+
+def positive(name: str, value: float) -> float:
+    """Return a finite number above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigurationError(f"{name} is {value!r}; expected a finite number above 0")
+    return float(value)
+
+
+def share(name: str, value: float) -> float:
+    """Return a number from 0 to below 1."""
+    if not 0 <= value < 1:
+        raise ConfigurationError(f"{name} is {value!r}; expected a number from 0 to below 1")
     return float(value)
 
 

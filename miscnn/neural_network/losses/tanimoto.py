@@ -7,7 +7,7 @@ from typing import Any
 
 from miscnn._keras import keras, ops
 from miscnn.neural_network import _reductions as reductions
-from miscnn.neural_network.losses.base import RegionLoss, not_negative
+from miscnn.neural_network.losses.base import RegionLoss, WithCrossEntropy, not_negative
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
@@ -65,7 +65,7 @@ class Tanimoto(RegionLoss):
 
     def index(self, y_true: Any, y_pred: Any) -> Any:
         """Return the Tanimoto coefficient per class."""
-        return self._dual(self._per_class, y_true, y_pred)
+        return self._dual(self._by_class, y_true, y_pred)
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mean of 1 − coefficient, or 1 − the coefficient of all classes together."""
@@ -84,26 +84,24 @@ class Tanimoto(RegionLoss):
             return value
         # Summed anew: to take the sums of the complement from those above loses, for a class
         # that is nearly everywhere, all digits that count.
-        return 0.5 * (value + index(1.0 - y_true, 1.0 - y_pred))
+        counting = self.counting_voxels(y_true)
+        return 0.5 * (value + index(counting * (1.0 - y_true), counting * (1.0 - y_pred)))
 
-    def _per_class(self, y_true: Any, y_pred: Any) -> Any:
+    def _by_class(self, y_true: Any, y_pred: Any) -> Any:
         return reductions.tanimoto_index(y_true, y_pred, self.smooth, self.over_batch)
 
     def _by_volume(self, y_true: Any, y_pred: Any) -> Any:
         sums = reductions.tanimoto_sums(y_true, y_pred, self.over_batch)
         overlap, union = (self.counted(each) for each in sums)
         volumes = ops.mean(reductions.class_sums(y_true), axis=0, keepdims=True)
-        weights = reductions.inverse_square_volumes(self.counted(volumes))
-        shares = self.shares(y_pred.shape[-1])
-        if shares is not None:
-            weights = weights * shares * shares.shape[0]  # mean 1: equal weights change nothing
+        weights = self.volume_weights(volumes)
         return (ops.sum(weights * overlap, axis=-1) + self.smooth) / (
             ops.sum(weights * union, axis=-1) + self.smooth
         )
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
-class TanimotoCrossEntropy(Tanimoto):
+class TanimotoCrossEntropy(WithCrossEntropy, Tanimoto):
     """tanimoto_weight · Tanimoto + crossentropy_weight · cross-entropy, 0.6 and 0.4.
 
     ``complement`` and ``volume_weighting`` are options of the Tanimoto part.
@@ -117,19 +115,14 @@ class TanimotoCrossEntropy(Tanimoto):
     def __init__(
         self, *, tanimoto_weight: float = 0.6, crossentropy_weight: float = 0.4, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(crossentropy_weight=crossentropy_weight, **kwargs)
         self.tanimoto_weight = not_negative("tanimoto_weight", tanimoto_weight)
-        self.crossentropy_weight = not_negative("crossentropy_weight", crossentropy_weight)
 
-    def values(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the weighted sum."""
-        region = self.tanimoto_weight * super().values(y_true, y_pred)
-        return region + self.crossentropy_weight * self.crossentropy(y_true, y_pred)
+    @property
+    def region_weight(self) -> float:
+        """Factor of the Tanimoto loss."""
+        return self.tanimoto_weight
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""
-        own = {
-            "tanimoto_weight": self.tanimoto_weight,
-            "crossentropy_weight": self.crossentropy_weight,
-        }
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "tanimoto_weight": self.tanimoto_weight}

@@ -1,4 +1,4 @@
-"""Tversky losses."""
+"""Tversky losses; Jaccard is one of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from typing import Any
 
 from miscnn._keras import keras
 from miscnn.neural_network import _reductions as reductions
-from miscnn.neural_network.losses.base import RegionLoss, not_negative
+from miscnn.neural_network.losses.base import (
+    RegionLoss,
+    WithCrossEntropy,
+    not_negative,
+    positive,
+)
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
@@ -55,7 +60,7 @@ class Tversky(RegionLoss):
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
-class TverskyCrossEntropy(Tversky):
+class TverskyCrossEntropy(WithCrossEntropy, Tversky):
     """tversky_weight · Tversky + crossentropy_weight · cross-entropy (both 1 by default)."""
 
     def __init__(
@@ -67,19 +72,113 @@ class TverskyCrossEntropy(Tversky):
         crossentropy_weight: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(fp_weight, fn_weight, **kwargs)
+        super().__init__(fp_weight, fn_weight, crossentropy_weight=crossentropy_weight, **kwargs)
         self.tversky_weight = not_negative("tversky_weight", tversky_weight)
-        self.crossentropy_weight = not_negative("crossentropy_weight", crossentropy_weight)
 
-    def values(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the weighted sum."""
-        region = self.tversky_weight * super().values(y_true, y_pred)
-        return region + self.crossentropy_weight * self.crossentropy(y_true, y_pred)
+    @property
+    def region_weight(self) -> float:
+        """Factor of the Tversky loss."""
+        return self.tversky_weight
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""
-        own = {
-            "tversky_weight": self.tversky_weight,
-            "crossentropy_weight": self.crossentropy_weight,
-        }
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "tversky_weight": self.tversky_weight}
+
+
+@keras.saving.register_keras_serializable(package="miscnn")
+class FocalTversky(Tversky):
+    """(1 − Tversky index)^gamma, mean over the classes.
+
+    Parameters
+    ----------
+    gamma : float
+        The exponent itself, above 0. The paper writes it as 1 / γ with γ = 4/3, which is
+        the 0.75 here. Below 1 it keeps pulling at classes that are nearly right.
+
+    Notes
+    -----
+    The derivative of x^0.75 is infinite at 0. Below 1e-6 the power is a straight line through
+    the origin (:func:`miscnn.neural_network._reductions.power`).
+
+    References
+    ----------
+    Abraham & Khan 2018, arXiv 1810.07842, eq. 4; it sums over the classes.
+    """
+
+    def __init__(
+        self, fp_weight: float = 0.3, fn_weight: float = 0.7, gamma: float = 0.75, **kwargs: Any
+    ) -> None:
+        super().__init__(fp_weight, fn_weight, **kwargs)
+        self.gamma = positive("gamma", gamma)
+
+    def per_class(self, y_true: Any, y_pred: Any) -> Any:
+        """Return (1 − index)^gamma of each class."""
+        return reductions.power(super().per_class(y_true, y_pred), self.gamma)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor as JSON values."""
+        return {**super().get_config(), "gamma": self.gamma}
+
+
+@keras.saving.register_keras_serializable(package="miscnn")
+class FocalTverskyCrossEntropy(WithCrossEntropy, FocalTversky):
+    """tversky_weight · focal Tversky + crossentropy_weight · cross-entropy (both 1)."""
+
+    def __init__(
+        self,
+        fp_weight: float = 0.3,
+        fn_weight: float = 0.7,
+        gamma: float = 0.75,
+        *,
+        tversky_weight: float = 1.0,
+        crossentropy_weight: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            fp_weight, fn_weight, gamma, crossentropy_weight=crossentropy_weight, **kwargs
+        )
+        self.tversky_weight = not_negative("tversky_weight", tversky_weight)
+
+    @property
+    def region_weight(self) -> float:
+        """Factor of the focal Tversky loss."""
+        return self.tversky_weight
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor as JSON values."""
+        return {**super().get_config(), "tversky_weight": self.tversky_weight}
+
+
+@keras.saving.register_keras_serializable(package="miscnn")
+class Jaccard(RegionLoss):
+    """1 − (Σpy + s) / (Σp + Σy − Σpy + s), mean over the classes (soft Jaccard).
+
+    References
+    ----------
+    Rahman & Wang 2016, Optimizing Intersection-Over-Union in Deep Neural Networks for Image
+    Segmentation, ISVC, LNCS 10072:234.
+    """
+
+    def index(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the soft Jaccard index per class."""
+        return reductions.tversky_index(y_true, y_pred, 1.0, 1.0, self.smooth, self.over_batch)
+
+
+@keras.saving.register_keras_serializable(package="miscnn")
+class JaccardCrossEntropy(WithCrossEntropy, Jaccard):
+    """jaccard_weight · Jaccard + crossentropy_weight · cross-entropy (both 1 by default)."""
+
+    def __init__(
+        self, *, jaccard_weight: float = 1.0, crossentropy_weight: float = 1.0, **kwargs: Any
+    ) -> None:
+        super().__init__(crossentropy_weight=crossentropy_weight, **kwargs)
+        self.jaccard_weight = not_negative("jaccard_weight", jaccard_weight)
+
+    @property
+    def region_weight(self) -> float:
+        """Factor of the Jaccard loss."""
+        return self.jaccard_weight
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor as JSON values."""
+        return {**super().get_config(), "jaccard_weight": self.jaccard_weight}
