@@ -52,5 +52,9 @@ class ConfigurationError(MiscnnError, ValueError):
     """Arguments that contradict each other or the data."""
 
 
+class DamagedFileError(MiscnnError, ValueError):
+    """A file of this library's own cannot be read."""
+
+
 class ContractError(MiscnnError, AssertionError):
     """A plug-in does not keep a promise of its base class."""

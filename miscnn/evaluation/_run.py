@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from miscnn._configurable import Configurable, json_values, serialize
 from miscnn.evaluation._results import FoldResult, write_run
 from miscnn.evaluation.detailed_validation import (
     ClassNames,
@@ -27,19 +25,12 @@ from miscnn.evaluation.splits import Fold, fold_path, hold_out
 from miscnn.evaluation.summary import ScoreTable
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._callback_copies import Callbacks, fresh_callbacks
+from miscnn.neural_network._recipe import differences_of, different_subjects, recipe_of
 
 _log = logging.getLogger("miscnn.evaluation")
 
 _CHOICES = ("worst", "median", "best")
 _MOST_CLASSES_IN_A_TITLE = 3
-# Of a network, and of a stack of networks.
-_RECIPE_PARTS = (
-    *("architecture", "loss", "learning_rate", "seed", "window_weight"),
-    *("combiner", "label_sets", "top", "folds", "voxels"),
-)
-# What a preprocessor's configuration says beyond what decides the result of a fold.
-_NO_INFLUENCE = ("fitted", "workers", "cache", "slice_gap_learned")
-_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
 @dataclass(frozen=True)
@@ -174,13 +165,13 @@ def finished_folds(
         before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         inner = _inner_split(number, fold, settings)
         differences = [
-            *_different_subjects("training", before["training"], inner.training),
-            *_different_subjects("inner validation", before["inner_validation"], inner.validation),
-            *_different_subjects("validation", before["validation"], fold.validation),
+            *different_subjects("training", before["training"], inner.training),
+            *different_subjects("inner validation", before["inner_validation"], inner.validation),
+            *different_subjects("validation", before["validation"], fold.validation),
         ]
         for name, value in _details(model, settings).items():
             if name in before:  # older versions wrote less
-                differences += _differences(name, before[name], value)
+                differences += differences_of(name, before[name], value)
         if settings.run_detailed_evaluation and not before["scored"]:
             differences.append("its subjects were not scored")
         if settings.save_models and not (folder / "model.keras").exists():
@@ -223,76 +214,8 @@ def _details(model: EvaluatedModel, settings: Settings) -> dict[str, Any]:
         "epochs": settings.epochs,
         "iterations": settings.iterations,
         "class_names": list(names.values()),
-        "recipe": _recipe(model),
+        "recipe": recipe_of(model),
     }
-
-
-def _recipe(model: Any) -> dict[str, Any]:
-    """Describe a model before any training, as far as it offers its parts; else empty."""
-    parts = {name: getattr(model, name) for name in _RECIPE_PARTS if hasattr(model, name)}
-    if hasattr(model, "_given_architecture"):  # not what a fold's training subjects made of it
-        parts["architecture"] = model._given_architecture
-    if hasattr(model, "_optimizer_config"):
-        parts["optimizer"] = model._optimizer_config
-    if hasattr(model, "members"):
-        parts["members"] = [_recipe(member) for member in model.members]
-    if hasattr(parts.get("folds"), "split") and not isinstance(parts["folds"], Configurable):
-        # A splitter of another library says by its repr what it was made with.
-        parts["folds"] = _ADDRESS.sub("", repr(parts["folds"]))
-    preprocessor: Any = getattr(model, "preprocessor", None)
-    if hasattr(preprocessor, "get_config"):
-        config = preprocessor.get_config()
-        parts["preprocessor"] = {k: v for k, v in config.items() if k not in _NO_INFLUENCE}
-    interface: Any = getattr(getattr(preprocessor, "data_io", None), "interface", None)
-    if isinstance(interface, Configurable):  # which classes there are, and what they are
-        parts["interface"] = interface
-    recipe: dict[str, Any] = _description(parts)
-    return recipe
-
-
-def _description(part: Any) -> Any:
-    """Describe by JSON values, without what was learned from data."""
-    if isinstance(part, Configurable):
-        part = serialize(part)
-    if isinstance(part, Mapping):
-        learned = {"state"} if {"class", "config"} <= set(part) else set()
-        return {str(k): _description(v) for k, v in part.items() if k not in learned}
-    if isinstance(part, (list, tuple)):
-        return [_description(item) for item in part]
-    if hasattr(part, "get_config"):  # a part of Keras
-        return {
-            "class": type(part).__name__,
-            "config": _description(json_values(part.get_config())),
-        }
-    if hasattr(part, "tolist"):  # NumPy
-        return _description(part.tolist())
-    if isinstance(part, float) and not math.isfinite(part):
-        return str(part)
-    if part is None or isinstance(part, (bool, int, float, str)):
-        return part
-    return str(getattr(part, "__qualname__", type(part).__qualname__))
-
-
-def _different_subjects(what: str, before: Sequence[str], now: Sequence[str]) -> list[str]:
-    if list(before) == list(now):
-        return []
-    gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
-    if not gone and not new:
-        return [f"the subjects for {what} were in another order"]
-    only = [("then", gone), ("now", new)]
-    told = ", ".join(f"only {when}: {' '.join(who[:5])}" for when, who in only if who)
-    return [f"other subjects for {what} ({told})"]
-
-
-def _differences(name: str, before: Any, now: Any) -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*before, *now])
-        pairs = [(f"{name}.{key}", before.get(key), now.get(key)) for key in keys]
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        pairs = [(f"{name}[{k}]", a, b) for k, (a, b) in enumerate(zip(before, now, strict=True))]
-    else:
-        return [] if before == now else [f"{name} was {before!r}, is {now!r}"]
-    return [difference for pair in pairs for difference in _differences(*pair)]
 
 
 def _train(inner: Fold, model: EvaluatedModel, settings: Settings) -> Any:

@@ -19,9 +19,9 @@ from miscnn.neural_network._combining import (
     LabelSet,
     composed,
     draw_voxels,
-    mean_foreground_dice,
     one_by_one,
 )
+from miscnn.neural_network._volume_dice import mean_foreground_dice
 from miscnn.neural_network.history import History
 from miscnn.neural_network.model import NeuralNetwork
 from miscnn.processing.chain import argmax_labels
@@ -228,7 +228,7 @@ def draw(indices: Sequence[str], data_io: DataIO, per_class: int, seed: int) -> 
         assert sample.segmentation is not None  # or the loader would have raised
         truth = sample.segmentation[..., 0]
         rng = np.random.default_rng([seed, _VOXEL_STREAM, *index.encode()])
-        positions, weights = draw_voxels(truth, per_class, rng)
+        positions, weights = draw_voxels(truth, per_class, rng, sample.ignore_label)
         result[index] = Voxels(truth.shape, positions, truth.ravel()[positions], weights)
     return result
 
@@ -257,6 +257,8 @@ def cross_train(
             truth = sample.segmentation[..., 0]
             probabilities = network.predict_sample(sample, True)
             labels = argmax_labels(probabilities)
+            if sample.ignore_label is not None:
+                labels[truth == sample.ignore_label] = 0
             values.append(mean_foreground_dice(truth, labels, probabilities.shape[-1]))
             if index in drawn:
                 result.chosen[index] = at_voxels(probabilities, drawn[index], index, name)

@@ -16,6 +16,7 @@ from miscnn._version import __version__
 from miscnn.data_loading.data_io import DataIO
 from miscnn.exceptions import ConfigurationError, MissingFileError
 from miscnn.neural_network.model import NeuralNetwork
+from miscnn.neural_network.optimizers import OptimizerRecipe
 from miscnn.processing.preprocessor import Preprocessor
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def save(model: NeuralNetwork, folder: str | Path) -> None:
             # Whether the statistics are of the network's own training, which then goes on with
             # them. Others only serve prediction.
             "own_statistics": model._statistics is not None,
-            "optimizer": model._optimizer_config,
+            "optimizer": serialize(model.optimizer_recipe),
+            "schedule": serialize(model.schedule),
+            "precision": model.precision,
             "seed": model.seed,
             "window_weight": model.window_weight,
         },
@@ -111,7 +114,7 @@ def load_network(
     interface = deserialize(document["interface"], custom_objects)
     data_io = DataIO(interface, input_path, output_path=str(output_path))
     preprocessor = Preprocessor.from_config(document["preprocessor"], data_io, custom_objects)
-    optimizer = document["optimizer"]
+    recipe: OptimizerRecipe = deserialize(document["optimizer"])
     with keras.saving.custom_object_scope(dict(custom_objects or {})):
         model = NeuralNetwork(
             preprocessor,
@@ -119,7 +122,13 @@ def load_network(
             loss=keras.losses.deserialize(document["loss"]),
             metrics=[keras.saving.deserialize_keras_object(m) for m in document["metrics"]],
             learning_rate=keras.saving.deserialize_keras_object(document["learning_rate"]),
-            optimizer=None if optimizer is None else keras.optimizers.deserialize(optimizer),
+            optimizer=recipe.optimizer,
+            schedule=deserialize(document["schedule"], custom_objects),
+            weight_decay=recipe.weight_decay,
+            gradient_clipping=recipe.clip_norm,
+            ema=recipe.ema,
+            gradient_accumulation=recipe.accumulation,
+            precision=document["precision"],
             seed=document["seed"],
             window_weight=document["window_weight"],
         )

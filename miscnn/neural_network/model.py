@@ -5,33 +5,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
 from miscnn._files import atomic_path
-from miscnn._keras import compile_ahead, keras
+from miscnn._keras import keras
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import ConfigurationError, NotFittedError
-from miscnn.neural_network._class_weights import read_class_weights, weighted_loss
-from miscnn.neural_network._state import alike, clone_metric, seeded, take_over
-from miscnn.neural_network.architecture.base import Architecture
-from miscnn.neural_network.architecture.unet.standard import UNetStandard
-from miscnn.neural_network.callbacks import BestWeights, ProgressBar
+from miscnn.exceptions import ConfigurationError, MissingFileError, NotFittedError
+from miscnn.neural_network import _checkpoint_file
+from miscnn.neural_network._class_weights import read_class_weights
+from miscnn.neural_network._network import BuiltNetwork
+from miscnn.neural_network._precision import precision_scope
+from miscnn.neural_network._training import TrainingPlan, train
+from miscnn.neural_network.checkpoint import BEST, LAST
+from miscnn.neural_network.export import ExportFormat, export_network
 from miscnn.neural_network.history import History
 from miscnn.neural_network.inference import predict_probabilities
-from miscnn.neural_network.losses import TverskyCrossEntropy
-from miscnn.neural_network.metrics import MeanDice, class_wise_dice
 from miscnn.neural_network.prediction import Subjects, check_finite, predict_subjects
-from miscnn.processing.data_generator import DataGenerator
-from miscnn.processing.network_grid import network_grid
-from miscnn.processing.patches import WindowWeight
-from miscnn.processing.preprocessor import Preprocessor
+from miscnn.neural_network.transfer import TransferReport, transfer_weights
 
 _log = logging.getLogger("miscnn.neural_network.model")
 
 
-class NeuralNetwork:
+class NeuralNetwork(BuiltNetwork):
     """A network with the recipe of its data: trains, predicts, saves itself.
 
     Parameters
@@ -49,16 +46,31 @@ class NeuralNetwork:
         Default: :class:`~miscnn.neural_network.losses.TverskyCrossEntropy`.
     metrics : sequence of Keras metrics or callables, optional
         Default: Dice per class and their mean.
-    learning_rate : float
-        Initial learning rate of the optimizer.
+    learning_rate : float or keras.optimizers.schedules.LearningRateSchedule
+        Initial learning rate of the optimizer, or a schedule of Keras' over its steps.
     batch_queue_size : int
         Number of batches made ahead.
     workers : int
         Number of threads that make batches; results do not depend on it.
     multi_gpu : bool
-        Not supported yet; only False is accepted.
-    optimizer : Keras optimizer, optional
-        Default: Adam with ``learning_rate``. It is copied, and made anew by :meth:`reset`.
+        As in MIScnn 1.x: True stands for ``distribution="mirrored"``.
+    optimizer : str or Keras optimizer
+        "adam", "adamw", "sgd" (Nesterov momentum 0.99), the name of another optimizer of Keras',
+        or an object, which is copied, and has a learning rate of its own.
+    schedule : str or Schedule, optional
+        How the learning rate changes in the course of a training: "polynomial", "cosine",
+        "plateau", or an object of :mod:`miscnn.neural_network.schedules`. It follows the epochs,
+        or the clock with ``max_minutes``.
+    weight_decay, gradient_clipping, ema, gradient_accumulation
+        Options of an optimizer given by name: decoupled weight decay; largest global norm of the
+        gradient (nnU-Net's is 12); momentum of a moving average of the weights, such as 0.999,
+        which validation and prediction use; number of batches that make one update.
+    precision : {"float32", "mixed_bfloat16", "mixed_float16"}, optional
+        What the network computes with. Weights, losses, sums and probabilities are float32
+        always; with float16 the loss is scaled. Default: Keras' global policy.
+    distribution : str or object, optional
+        "mirrored" trains on all devices at hand, each with a part of every batch; or a
+        ``tf.distribute.Strategy``, or (on JAX) a ``keras.distribution.Distribution``.
     seed : int, optional
         Of the initial weights and of what the network draws. Default: the preprocessor's.
     window_weight : {"gaussian", "constant"}
@@ -79,160 +91,21 @@ class NeuralNetwork:
     learns anew.
     """
 
-    def __init__(
-        self,
-        preprocessor: Preprocessor,
-        architecture: Architecture | None = None,
-        loss: Any = None,
-        metrics: Sequence[Any] | None = None,
-        learning_rate: float = 1e-3,
-        batch_queue_size: int = 4,
-        workers: int = 1,
-        multi_gpu: bool = False,
-        *,
-        optimizer: Any = None,
-        seed: int | None = None,
-        window_weight: WindowWeight = "gaussian",
-        learninig_rate: float | None = None,
-    ) -> None:
-        if multi_gpu:
-            raise ConfigurationError("multi_gpu=True is not supported yet; use one device")
-        self.preprocessor = preprocessor
-        self.architecture = architecture if architecture is not None else UNetStandard()
-        if not isinstance(self.architecture, Architecture):
-            raise ConfigurationError(
-                f"architecture must be an Architecture such as UNetStandard(), got {architecture!r}"
-            )
-        self._given_architecture = self.architecture
-        self.architecture = self._adapted(None)
-        self.loss = loss if loss is not None else TverskyCrossEntropy()
-        if metrics is None:
-            metrics = [*class_wise_dice(preprocessor.classes), MeanDice(preprocessor.classes)]
-        self.metrics = list(metrics)
-        # The misspelled name is how published scripts for MIScnn up to 1.3 say it.
-        self.learning_rate = learning_rate if learninig_rate is None else learninig_rate
-        self.batch_queue_size = batch_queue_size
-        self.workers = workers
-        self.seed = preprocessor.seed if seed is None else seed
-        self.window_weight: WindowWeight = window_weight
-        self._optimizer_config = (
-            None if optimizer is None else keras.optimizers.serialize(optimizer)
-        )
-        self._epochs_trained = 0
-        # What was learned from this network's own training samples: another network with the
-        # same preprocessor has its own.
-        self._statistics: list[dict[str, Any]] | None = None
-        # What the user let the preprocessor learn beforehand; used until there is a training.
-        self._given_statistics = preprocessor.get_statistics()
-        self._must_learn = _must_learn(preprocessor)
-        self.model: Any = self._build()
-        self._compile()
-
-    # ------------------------------------------------------------------ building
-
-    @property
-    def multiple(self) -> tuple[int, ...]:
-        """What the spatial axes of the network's input must be a multiple of."""
-        axes = self.preprocessor.network_axes
-        required = self.architecture.required_multiple
-        if isinstance(required, int):
-            return (required,) * axes
-        if len(required) != axes:
-            raise ConfigurationError(
-                f"{self.architecture!r} is made for {len(required)} axes, the data have {axes}"
-            )
-        return tuple(required)
-
-    def _build(self) -> Any:
-        axes = self.preprocessor.network_axes
-        input_shape = (*(None,) * axes, self.preprocessor.channels)
-        create = (
-            self.architecture.create_model_3D if axes == 3 else self.architecture.create_model_2D
-        )
-        with seeded(self.seed):
-            return create(input_shape, self.preprocessor.classes)
-
-    def _adapted(self, indices: Sequence[str] | None) -> Architecture:
-        """Fit the architecture that was given to the headers of subjects; None for all."""
-        given = self._given_architecture
-        # Headers are read only where something depends on them.
-        grid = network_grid(self.preprocessor, indices) if given.adapts else (None, None)
-        return given.adapted_to(*grid)
-
-    def _adapt(self, training: Sequence[str]) -> None:
-        """Make another network if the training subjects ask for one."""
-        adapted = self._adapted(training)
-        if adapted != self.architecture:
-            self.architecture = adapted
-            self.model = self._build()
-            self._compile()
-
-    def _make_optimizer(self) -> Any:
-        if self._optimizer_config is None:
-            return keras.optimizers.Adam(self.learning_rate)
-        return keras.optimizers.deserialize(self._optimizer_config)
-
-    def _compile(
-        self, class_weights: tuple[float, ...] | None = None, optimizer: Any = None
-    ) -> None:
-        self._compiled_with = (self.loss, tuple(self.metrics), self.architecture, class_weights)
-        loss = self.loss if class_weights is None else weighted_loss(self.loss, class_weights)
-        self.model.compile(
-            optimizer=self._make_optimizer() if optimizer is None else optimizer,
-            loss=loss,
-            metrics=list(self.metrics),
-            jit_compile=compile_ahead(),
-        )
-
-    def reset_weights(self) -> None:
-        """Go back to the initial weights; statistics of the training set are forgotten."""
-        self.model.set_weights(self._build().get_weights())
-        self._epochs_trained = 0
-        self._statistics = None
-
-    def reset(self) -> None:
-        """Go back to the state after construction: weights, optimizer, fitted statistics."""
-        fresh = self._build()
-        optimizer = self._make_optimizer()
-        optimizer.build(fresh.trainable_variables)
-        used = self.model.optimizer
-        plain = (self.loss, tuple(self.metrics), self.architecture, None)
-        if (
-            self._compiled_with == plain
-            and type(used) is type(optimizer)
-            and alike(self.model.variables, fresh.variables)
-            and (not used.built or alike(used.variables, optimizer.variables))
-        ):
-            # The compiled step is kept: tracing it again takes longer than many a fold.
-            take_over(self.model.variables, fresh.variables)
-            if used.built:
-                take_over(used.variables, optimizer.variables)
-        else:
-            self.model = fresh
-            self._compile()
-        self._epochs_trained = 0
-        self._statistics = None
-
-    def copy(self) -> NeuralNetwork:
-        """Return a network with the same settings and weights of its own."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other.model = other._build()
-        other.model.set_weights(self.model.get_weights())
-        other.metrics = [clone_metric(metric) for metric in self.metrics]
-        other._compile()
-        return other
-
     # ------------------------------------------------------------------ training
 
     def train(
         self,
         sample_list: Sequence[str],
-        epochs: int = 20,
+        epochs: int | None = None,
         iterations: int | None = None,
         callbacks: Sequence[Any] = (),
         class_weight: Sequence[float] | Mapping[int, float] | None = None,
         verbose: int = 1,
+        *,
+        max_minutes: float | None = None,
+        checkpoint_path: str | Path | None = None,
+        checkpoint_every: int = 1,
+        resume: bool = True,
     ) -> History:
         """Train on samples.
 
@@ -244,7 +117,8 @@ class NeuralNetwork:
         ----------
         sample_list : sequence of str
             Indices of the samples.
-        epochs : int
+        epochs : int, optional
+            Default: 20, or with ``max_minutes`` as many as fit into it.
         iterations : int, optional
             Number of batches in an epoch. Default: each sample (patch, slice) once.
         callbacks : sequence of Keras callbacks
@@ -252,113 +126,140 @@ class NeuralNetwork:
             Weight of each class in the loss, background first.
         verbose : int
             0 shows no progress bar.
+        max_minutes : float, optional
+            End the training with the epoch whose end lies nearest to this time, counted from the
+            end of the first batch; the ``schedule`` follows the clock. How many steps that
+            are depends on the machine: where results must repeat, give ``epochs``.
+        checkpoint_path : path, optional
+            Folder for checkpoints (:mod:`miscnn.neural_network.checkpoint`). If the process is
+            interrupted, or killed, the same call goes on after the last checkpoint, and on a
+            machine that computes alike it ends with the weights of a training that was never
+            interrupted, bit by bit. If the training is finished, the call returns what came of
+            it; with more ``epochs`` it goes on. One folder holds one training.
+        checkpoint_every : int
+            Number of epochs from one checkpoint to the next.
+        resume : bool
+            False begins anew, and deletes the checkpoints in the folder.
 
         Returns
         -------
         History
+
+        Raises
+        ------
+        ConfigurationError
+            For what cannot be; and if the folder holds a training of another network, recipe or
+            other samples.
         """
-        return self._fit(sample_list, None, epochs, iterations, callbacks, class_weight, verbose)
+        return train(
+            self,
+            TrainingPlan(
+                training=_as_indices(sample_list),
+                validation=None,
+                epochs=epochs,
+                iterations=iterations,
+                max_minutes=max_minutes,
+                callbacks=callbacks,
+                class_weights=read_class_weights(class_weight, self.preprocessor.classes),
+                verbose=verbose,
+                checkpoint_path=checkpoint_path,
+                checkpoint_every=checkpoint_every,
+                resume=resume,
+            ),
+        )
 
     def evaluate(
         self,
         training_samples: Sequence[str],
         validation_samples: Sequence[str],
-        epochs: int = 20,
+        epochs: int | None = None,
         iterations: int | None = None,
         callbacks: Sequence[Any] = (),
         class_weight: Sequence[float] | Mapping[int, float] | None = None,
         verbose: int = 1,
         restore_best: bool = False,
+        *,
+        early_stopping: int | None = None,
+        validate_volumes: int | None = None,
+        max_minutes: float | None = None,
+        checkpoint_path: str | Path | None = None,
+        checkpoint_every: int = 1,
+        resume: bool = True,
     ) -> History:
         """Train on samples and validate on others after every epoch.
 
         Parameters
         ----------
         training_samples, validation_samples : sequence of str
-            Indices. Nothing is learned from the validation samples, but ``restore_best``
-            chooses by them: do not report scores on the same samples then.
+            Indices. Nothing is learned from the validation samples, but ``restore_best``,
+            ``early_stopping`` and a plateau schedule choose by them: do not report scores on
+            the same samples then.
         restore_best : bool
-            End with the weights of the epoch with the lowest validation loss.
+            End with the weights of the best epoch: the one with the lowest validation loss, or
+            with ``validate_volumes`` the one with the highest Dice of whole volumes.
+        early_stopping : int, optional
+            End the training when that value has not improved for so many validations.
+        validate_volumes : int, optional
+            Every so many epochs, and after the last one, predict the validation samples as a
+            whole and log the Dice of their label maps as ``val_volume_dice``, beside the scores
+            of patches.
         epochs, iterations, callbacks, class_weight, verbose
             As in :meth:`train`.
+        max_minutes, checkpoint_path, checkpoint_every, resume
+            As in :meth:`train`. The folder gets the best weights, too
+            (:meth:`load_checkpoint`).
 
         Returns
         -------
         History
             With ``val_`` values.
         """
-        shared = sorted(set(training_samples) & set(validation_samples))
-        if shared:
-            raise ConfigurationError(
-                f"{len(shared)} sample(s) are both in training and in validation: "
-                f"{', '.join(shared[:5])}"
-            )
-        if restore_best:
-            callbacks = [*callbacks, BestWeights()]
-        return self._fit(
-            training_samples,
-            validation_samples,
-            epochs,
-            iterations,
-            callbacks,
-            class_weight,
-            verbose,
+        return train(
+            self,
+            TrainingPlan(
+                training=_as_indices(training_samples),
+                validation=_as_indices(validation_samples),
+                epochs=epochs,
+                iterations=iterations,
+                max_minutes=max_minutes,
+                callbacks=callbacks,
+                class_weights=read_class_weights(class_weight, self.preprocessor.classes),
+                verbose=verbose,
+                restore_best=restore_best,
+                early_stopping=early_stopping,
+                validate_volumes=validate_volumes,
+                checkpoint_path=checkpoint_path,
+                checkpoint_every=checkpoint_every,
+                resume=resume,
+            ),
         )
 
-    def _fit(
-        self,
-        training: Sequence[str],
-        validation: Sequence[str] | None,
-        epochs: int,
-        iterations: int | None,
-        callbacks: Sequence[Any],
-        class_weight: Sequence[float] | Mapping[int, float] | None,
-        verbose: int,
-    ) -> History:
-        training = _as_indices(training)
-        if not training:
-            raise ConfigurationError("there are no samples to train on: the list is empty")
-        if self._statistics is None:
-            self._adapt(training)
-        self.preprocessor.check_windows(self.multiple)
-        if self._statistics is None:
-            self.preprocessor.fit(training)
-            self._statistics = self.preprocessor.get_statistics()
-        else:
-            self.preprocessor.set_statistics(self._statistics)
-        self.preprocessor.prepare([*training, *_as_indices(validation or [])], verbose=verbose)
-        weights = read_class_weights(class_weight, self.preprocessor.classes)
-        if weights != self._compiled_with[-1]:
-            self._compile(weights, self.model.optimizer)  # the optimizer goes on
+    def load_checkpoint(self, folder: str | Path, which: Literal["best", "last"] = "best") -> None:
+        """Take over the weights of a training with ``checkpoint_path``, finished or not.
 
-        def generator(indices: Sequence[str], **options: Any) -> DataGenerator:
-            return DataGenerator(
-                indices,
-                self.preprocessor,
-                multiple=self.multiple,
-                workers=self.workers,
-                max_queue_size=self.batch_queue_size,
-                **options,
-            )
-
-        batches = generator(training, iterations=iterations, first_epoch=self._epochs_trained)
-        checks = None if validation is None else generator(_as_indices(validation), validation=True)
-        if checks is not None and self.model.optimizer.use_ema:
-            # Validate the averaged weights, which are what the training ends with. They are
-            # swapped back after the validation, so this comes after those who look then.
-            callbacks = [*callbacks, keras.callbacks.SwapEMAWeights()]
-        bars = [ProgressBar(epochs)] if verbose else []
-        with seeded(self.seed):
-            logged = self.model.fit(
-                batches,
-                validation_data=checks,
-                epochs=epochs,
-                callbacks=[*callbacks, *bars],
-                shuffle=False,  # the generator has an order of its own
-                verbose=0,
-            )
-        self._epochs_trained += len(logged.epoch)
-        return History(logged.history)
+        Parameters
+        ----------
+        folder : path
+            The ``checkpoint_path``.
+        which : {"best", "last"}
+            The weights of the best epoch (of :meth:`evaluate`), or of the last checkpoint.
+        """
+        folder = Path(folder)
+        name = {"best": BEST, "last": LAST}.get(which)
+        if name is None:
+            raise ConfigurationError(f"which is {which!r}; expected 'best' or 'last'")
+        for needed in (LAST, name):
+            if not (folder / needed).is_file():
+                raise MissingFileError(
+                    f"there is no {folder / needed}; expected the checkpoint_path of a training"
+                    + (" with validation" if needed == BEST else "")
+                )
+        last = _checkpoint_file.read(folder / LAST)
+        self._adapt(last.document["call"]["training"])
+        weights = last if which == "last" else _checkpoint_file.read(folder / BEST)
+        weights.restore("model", self.model.variables)
+        self._statistics = last.document["statistics"]
+        self._epochs_trained = last.document["first_epoch"] + last.document["epochs"]
 
     # ------------------------------------------------------------------ prediction
 
@@ -413,7 +314,7 @@ class NeuralNetwork:
             )
         prepared, steps, measures = self.preprocessor.prepare_prediction(sample)
         probabilities = predict_probabilities(
-            self.model.predict_on_batch,
+            self._predictor(),
             self.preprocessor,
             prepared,
             measures,
@@ -423,6 +324,51 @@ class NeuralNetwork:
         return self.preprocessor.postprocessing(sample, steps, probabilities, activation_output)
 
     # ------------------------------------------------------------------ files
+
+    def load_weights(
+        self,
+        source: Any,
+        channels: Literal["mean"] | None = None,
+        *,
+        custom_objects: Mapping[str, Any] | None = None,
+    ) -> TransferReport:
+        """Begin with the weights of another network, wherever name and shape agree (fine-tuning).
+
+        Statistics of the data are not taken over: they are learned from the new training samples.
+
+        Parameters
+        ----------
+        source : path, NeuralNetwork or keras.Model
+            A folder that :meth:`save` wrote, a ``.keras`` file, or a network in memory. It may
+            have other channels or classes, or another depth.
+        channels : {"mean"}, optional
+            What becomes of the first convolution if the number of channels differs; see
+            :func:`~miscnn.neural_network.transfer.transfer_weights`.
+        custom_objects : mapping of str to class, optional
+            Classes of the user's own in the source.
+
+        Returns
+        -------
+        TransferReport
+            Which weights were loaded, and which were not and why; it is logged, too.
+
+        Raises
+        ------
+        ConfigurationError
+            If nothing fits.
+        """
+        source = source.model if isinstance(source, BuiltNetwork) else source
+        report = transfer_weights(self.model, source, channels, custom_objects=custom_objects)
+        self._compile()  # what an optimizer remembers belongs to the weights there were
+        return report
+
+    def export(self, path: str | Path, format: ExportFormat = "onnx") -> Path:
+        """Write the network for use without this library: ONNX file, or SavedModel folder.
+
+        What the recipe does before and after the network is not in it; see
+        :func:`~miscnn.neural_network.export.export_network`.
+        """
+        return export_network(self.model, path, format, required_multiple=self.multiple)
 
     def dump(self, file_path: str | Path) -> None:
         """Write the Keras model (``.keras``), without the recipe; see :meth:`save` for both."""
@@ -434,9 +380,10 @@ class NeuralNetwork:
 
     def load(self, file_path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> None:
         """Read a Keras model that :meth:`dump` wrote; it is compiled as this one was."""
-        self.model = keras.models.load_model(
-            file_path, custom_objects=dict(custom_objects or {}), compile=False
-        )
+        with self.distribution.scope(), precision_scope(self.precision):
+            self.model = keras.models.load_model(
+                file_path, custom_objects=dict(custom_objects or {}), compile=False
+            )
         self._given_architecture = self.architecture  # what the weights are of stays
         self._compile()
         if self._statistics is None:  # weights that were trained elsewhere
@@ -451,25 +398,6 @@ class NeuralNetwork:
 
         save(self, folder)
 
-    @property
-    def can_predict(self) -> bool:
-        """Whether it has learned, or was given, all that its recipe needs for a prediction."""
-        known = self._statistics is not None or self._given_statistics is not None
-        return known or not self._must_learn
-
-    def _use_statistics(self) -> bool:
-        """Hand this network's statistics to the recipe; return whether it has all it needs."""
-        statistics = self._given_statistics if self._statistics is None else self._statistics
-        if statistics is not None:
-            self.preprocessor.set_statistics(statistics)
-        return self.can_predict
-
-    def __repr__(self) -> str:
-        return (
-            f"NeuralNetwork({self.architecture!r}, {self.model.count_params():,} parameters, "
-            f"{self.preprocessor!r})"
-        )
-
 
 Neural_Network = NeuralNetwork
 
@@ -478,12 +406,3 @@ def _as_indices(indices: Sequence[str]) -> list[str]:
     if isinstance(indices, str):
         raise ConfigurationError(f"a list of indices is needed, got the string {indices!r}")
     return [str(index) for index in indices]
-
-
-def _must_learn(preprocessor: Preprocessor) -> bool:
-    """Tell whether a recipe lacks what it needs for a prediction."""
-    try:
-        preprocessor.check_fitted(preprocessor.subfunctions)
-    except NotFittedError:
-        return True
-    return False

@@ -19,9 +19,9 @@ from miscnn.neural_network._combining import (
     common_label_set,
     composed,
     draw_voxels,
-    mean_foreground_dice,
     one_by_one,
 )
+from miscnn.neural_network._volume_dice import mean_foreground_dice
 
 BINARY = ((0,), (1, 2))
 KIDNEY = one_by_one(3)

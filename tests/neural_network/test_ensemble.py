@@ -16,7 +16,7 @@ from miscnn.data_loading.interfaces import DictionaryInterface, NIfTIInterface
 from miscnn.data_loading.interfaces.merged import MergedLabels
 from miscnn.evaluation import SliceSortedKFold, cross_validation
 from miscnn.exceptions import ConfigurationError, GridMismatchError, NotFittedError, SampleError
-from miscnn.neural_network._combining import mean_foreground_dice
+from miscnn.neural_network._volume_dice import mean_foreground_dice
 from miscnn.neural_network.architecture import UNetStandard
 from miscnn.neural_network.ensemble import StackedEnsemble
 from miscnn.neural_network.history import History

@@ -21,7 +21,7 @@ from miscnn.exceptions import (
 from miscnn.neural_network.architecture import UNetStandard
 from miscnn.neural_network.architecture._nnunet_topology import topology
 from miscnn.neural_network.architecture.nnunet import NNUNet
-from miscnn.neural_network.callbacks import BestWeights, TimeBudget
+from miscnn.neural_network.callbacks import BestWeights
 from miscnn.neural_network.losses import DiceCrossEntropy, TanimotoCrossEntropy
 from miscnn.processing.augmentation import GeneralAugmentation
 from miscnn.processing.data_generator import DataGenerator
@@ -197,11 +197,11 @@ def test_best_weights_are_those_of_the_best_epoch() -> None:
     model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
     best = BestWeights()
     best.set_model(model)
-    for epoch, loss in enumerate([3.0, 1.0, 2.0]):
-        best.on_epoch_begin(epoch)
+    model.compile("sgd", "mse")
+    for epoch, loss in enumerate([3.0, 1.0, 2.0, float("nan")]):
         model.set_weights([np.full((1, 1), epoch), np.zeros(1)])
-        best.on_test_end({"loss": loss})
-    best.on_train_end()
+        best.on_epoch_end(epoch, {"val_loss": loss})
+    best.restore(model)
     assert best.best_epoch == 1
     assert model.get_weights()[0] == 1
 
@@ -328,15 +328,6 @@ def test_prepared_batches_train(tmp_path: Path) -> None:
     model = make_model(tmp_path, prepare_batches=True)
     model.train(["s0", "s1", "s2"], epochs=2, verbose=0)
     assert len(list((tmp_path / "batches").glob("batches-*/images-*.npy"))) == 2
-
-
-def test_a_time_budget_ends_the_training(tmp_path: Path) -> None:
-    model = make_model(tmp_path)
-    history = model.train(
-        ["s0", "s1"], epochs=1000, iterations=2, callbacks=[TimeBudget(0.02)], verbose=0
-    )
-    assert 1 < history.epochs < 1000
-    assert float(model.model.optimizer.learning_rate) == pytest.approx(1e-2)
 
 
 def test_history_as_table_and_figure(tmp_path: Path) -> None:

@@ -1,0 +1,228 @@
+"""A network with the recipe of its data: how it is made, compiled, and made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from miscnn._keras import compile_ahead
+from miscnn.exceptions import ConfigurationError, NotFittedError
+from miscnn.neural_network._class_weights import weighted_loss, without_unlabelled
+from miscnn.neural_network._distribution import as_distribution
+from miscnn.neural_network._precision import check_precision, precision_scope
+from miscnn.neural_network._state import alike, clone_metric, seeded, take_over
+from miscnn.neural_network.architecture.base import Architecture
+from miscnn.neural_network.architecture.unet.standard import UNetStandard
+from miscnn.neural_network.inference import Network
+from miscnn.neural_network.losses import TverskyCrossEntropy
+from miscnn.neural_network.metrics import MeanDice, class_wise_dice
+from miscnn.neural_network.optimizers import OptimizerRecipe
+from miscnn.neural_network.schedules import Schedule, as_schedule
+from miscnn.processing.network_grid import network_grid
+from miscnn.processing.patches import WindowWeight
+from miscnn.processing.preprocessor import Preprocessor
+
+
+class BuiltNetwork:
+    """What :class:`~miscnn.neural_network.model.NeuralNetwork` is made of; see there."""
+
+    def __init__(
+        self,
+        preprocessor: Preprocessor,
+        architecture: Architecture | None = None,
+        loss: Any = None,
+        metrics: Sequence[Any] | None = None,
+        learning_rate: float = 1e-3,
+        batch_queue_size: int = 4,
+        workers: int = 1,
+        multi_gpu: bool = False,
+        *,
+        optimizer: Any = None,
+        schedule: Schedule | str | None = None,
+        weight_decay: float | None = None,
+        gradient_clipping: float | None = None,
+        ema: float | None = None,
+        gradient_accumulation: int = 1,
+        precision: str | None = None,
+        distribution: Any = None,
+        seed: int | None = None,
+        window_weight: WindowWeight = "gaussian",
+        learninig_rate: float | None = None,
+    ) -> None:
+        if multi_gpu and distribution is None:
+            distribution = "mirrored"
+        self.distribution = as_distribution(distribution)
+        self.precision = check_precision(precision)
+        self.preprocessor = preprocessor
+        self.architecture = architecture if architecture is not None else UNetStandard()
+        if not isinstance(self.architecture, Architecture):
+            raise ConfigurationError(
+                f"architecture must be an Architecture such as UNetStandard(), got {architecture!r}"
+            )
+        self._given_architecture = self.architecture
+        self.architecture = self._adapted(None)
+        self.loss = loss if loss is not None else TverskyCrossEntropy()
+        if metrics is None:
+            ignore = preprocessor.ignore_label is not None
+            classes = preprocessor.classes
+            metrics = [
+                *class_wise_dice(classes, ignore_unlabelled=ignore),
+                MeanDice(classes, ignore_unlabelled=ignore),
+            ]
+        self.metrics = list(metrics)
+        # The misspelled name is how published scripts for MIScnn up to 1.3 say it.
+        self.learning_rate = learning_rate if learninig_rate is None else learninig_rate
+        self.batch_queue_size = batch_queue_size
+        self.workers = workers
+        self.seed = preprocessor.seed if seed is None else seed
+        self.window_weight: WindowWeight = window_weight
+        self.schedule = as_schedule(schedule)
+        self.optimizer_recipe = OptimizerRecipe.of(
+            optimizer,
+            weight_decay=weight_decay,
+            clip_norm=gradient_clipping,
+            ema=ema,
+            accumulation=gradient_accumulation,
+        )
+        if schedule is not None and not isinstance(self.learning_rate, (int, float)):
+            raise ConfigurationError(
+                "learning_rate is a schedule of Keras' already; give a number, or no schedule"
+            )
+        self._epochs_trained = 0
+        # What was learned from this network's own training samples: another network with the
+        # same preprocessor has its own.
+        self._statistics: list[dict[str, Any]] | None = None
+        # What the user let the preprocessor learn beforehand; used until there is a training.
+        self._given_statistics = preprocessor.get_statistics()
+        self._must_learn = _must_learn(preprocessor)
+        self._compiled_predictor: tuple[Any, Network] | None = None
+        self.model: Any = self._build()
+        self._compile()
+
+    # ------------------------------------------------------------------ building
+
+    @property
+    def multiple(self) -> tuple[int, ...]:
+        """What the spatial axes of the network's input must be a multiple of."""
+        return self.architecture.multiple_per_axis(self.preprocessor.network_axes)
+
+    def _build(self) -> Any:
+        axes = self.preprocessor.network_axes
+        input_shape = (*(None,) * axes, self.preprocessor.channels)
+        create = (
+            self.architecture.create_model_3D if axes == 3 else self.architecture.create_model_2D
+        )
+        with self.distribution.scope(), precision_scope(self.precision), seeded(self.seed):
+            return create(input_shape, self.preprocessor.classes)
+
+    def _adapted(self, indices: Sequence[str] | None) -> Architecture:
+        """Fit the architecture that was given to the headers of subjects; None for all."""
+        given = self._given_architecture
+        # Headers are read only where something depends on them.
+        grid = network_grid(self.preprocessor, indices) if given.adapts else (None, None)
+        return given.adapted_to(*grid)
+
+    def _adapt(self, training: Sequence[str]) -> None:
+        """Make another network if the training subjects ask for one."""
+        adapted = self._adapted(training)
+        if adapted != self.architecture:
+            self.architecture = adapted
+            self.model = self._build()
+            self._compile()
+
+    def _make_optimizer(self) -> Any:
+        return self.optimizer_recipe.make(self.learning_rate)
+
+    def _compile(
+        self, class_weights: tuple[float, ...] | None = None, optimizer: Any = None
+    ) -> None:
+        self._compiled_with = (self.loss, tuple(self.metrics), self.architecture, class_weights)
+        loss = self.loss if class_weights is None else weighted_loss(self.loss, class_weights)
+        if self.preprocessor.ignore_label is not None:
+            loss = without_unlabelled(loss)
+        recipe = self.preprocessor
+        loss = self.distribution.loss(loss, recipe.classes, recipe.network_axes)
+        optimizer = self._make_optimizer() if optimizer is None else optimizer
+        self.distribution.check(recipe.batch_size, optimizer)
+        with self.distribution.scope():
+            self.model.compile(
+                optimizer=optimizer,
+                loss=loss,
+                metrics=list(self.metrics),
+                jit_compile=compile_ahead(),
+            )
+
+    def reset_weights(self) -> None:
+        """Go back to the initial weights; statistics of the training set are forgotten."""
+        self.model.set_weights(self._build().get_weights())
+        self._epochs_trained = 0
+        self._statistics = None
+
+    def reset(self) -> None:
+        """Go back to the state after construction: weights, optimizer, fitted statistics."""
+        fresh = self._build()
+        optimizer = self._make_optimizer()
+        optimizer.build(fresh.trainable_variables)
+        used = self.model.optimizer
+        plain = (self.loss, tuple(self.metrics), self.architecture, None)
+        if (
+            self._compiled_with == plain
+            and type(used) is type(optimizer)
+            and alike(self.model.variables, fresh.variables)
+            and (not used.built or alike(used.variables, optimizer.variables))
+        ):
+            # The compiled step is kept: tracing it again takes longer than many a fold.
+            take_over(self.model.variables, fresh.variables)
+            if used.built:
+                take_over(used.variables, optimizer.variables)
+        else:
+            self.model = fresh
+            self._compile()
+        self._epochs_trained = 0
+        self._statistics = None
+
+    def copy(self) -> Self:
+        """Return a network with the same settings and weights of its own."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.model = other._build()
+        other.model.set_weights(self.model.get_weights())
+        other.metrics = [clone_metric(metric) for metric in self.metrics]
+        other._compile()
+        return other
+
+    # ------------------------------------------------------------------ prediction
+
+    def _predictor(self) -> Network:
+        """Return what predicts batches with the model there is now."""
+        if self._compiled_predictor is None or self._compiled_predictor[0] is not self.model:
+            self._compiled_predictor = self.model, self.distribution.predictor(self.model)
+        return self._compiled_predictor[1]
+
+    @property
+    def can_predict(self) -> bool:
+        """Whether it has learned, or was given, all that its recipe needs for a prediction."""
+        known = self._statistics is not None or self._given_statistics is not None
+        return known or not self._must_learn
+
+    def _use_statistics(self) -> bool:
+        """Hand this network's statistics to the recipe; return whether it has all it needs."""
+        statistics = self._given_statistics if self._statistics is None else self._statistics
+        if statistics is not None:
+            self.preprocessor.set_statistics(statistics)
+        return self.can_predict
+
+    def __repr__(self) -> str:
+        return (
+            f"NeuralNetwork({self.architecture!r}, {self.model.count_params():,} parameters, "
+            f"{self.preprocessor!r})"
+        )
+
+
+def _must_learn(preprocessor: Preprocessor) -> bool:
+    """Tell whether a recipe lacks what it needs for a prediction."""
+    try:
+        preprocessor.check_fitted(preprocessor.subfunctions)
+    except NotFittedError:
+        return True
+    return False

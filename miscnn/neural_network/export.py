@@ -1,0 +1,264 @@
+"""Networks in formats that other programs run: ONNX and TensorFlow's SavedModel."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from miscnn._files import atomic_path, write_json
+from miscnn._keras import keras
+from miscnn._version import __version__
+from miscnn.exceptions import ConfigurationError
+
+__all__ = ["DESCRIPTION", "ExportFormat", "export_network"]
+
+ExportFormat = Literal["onnx", "saved_model"]
+
+DESCRIPTION = "miscnn"
+"""Key of the description in the metadata of an ONNX file; ``miscnn.json`` in a SavedModel."""
+
+_FORMATS = ("onnx", "saved_model")
+_AXES = "xyz"
+_INPUT, _OUTPUT = "image", "probabilities"
+_LOGGERS = ("tensorflow", "absl", "tf2onnx")
+_SAVED_MODEL = "saved_model.pb"  # what marks a folder as one
+
+
+def export_network(
+    keras_model: Any,
+    path: str | os.PathLike[str],
+    format: ExportFormat = "onnx",  # the word that Keras has for it
+    *,
+    required_multiple: int | Sequence[int] = 1,
+    opset: int = 17,
+) -> Path:
+    """Write a network for inference outside of this library; no code of ours is needed there.
+
+    The exported network takes float32 images ``(batch, x, y[, z], channels)``, channels last,
+    and returns float32 probabilities ``(batch, x, y[, z], classes)``. The sizes of batch and
+    spatial axes stay free where the network leaves them free (spatial ones in multiples of
+    ``required_multiple``). Of a network with deep supervision only the output at full resolution
+    is exported; one trained in mixed precision is exported in float32. What the recipe does before
+    and after the network (resampling, windowing, normalising, windows) is not part of the file.
+
+    A description goes along, as JSON: in an ONNX file under the key ``miscnn`` of its metadata,
+    in a SavedModel as ``miscnn.json`` in its folder.
+
+    Parameters
+    ----------
+    keras_model : keras.Model
+        A model with one input, such as an architecture or ``NeuralNetwork.model`` is.
+    path : path
+        File to write (``onnx``), or folder (``saved_model``). What has the name is replaced, but
+        no folder that is anything else than a SavedModel.
+    format : {"onnx", "saved_model"}
+    required_multiple : int or sequence of int
+        What the spatial axes must be a multiple of; it goes into the description.
+    opset : int
+        Version of ONNX' operators. The default is read by onnxruntime 1.12 and later.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    ConfigurationError
+        If the format is unknown, Keras runs on another backend than TensorFlow, a package is
+        missing, the network has several inputs, or the path cannot be written to.
+
+    Notes
+    -----
+    ONNX files are made by Keras through tf2onnx. Tests hold onnxruntime to Keras within 1e-4. A
+    network with instance normalisation whose coarsest level is one or two voxels large
+    amplifies rounding errors, whoever calculates: do not use it on images that small.
+    """
+    path = Path(path)
+    if format not in _FORMATS:
+        raise ConfigurationError(f"format is {format!r}; expected one of {_FORMATS}")
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigurationError(
+            f"networks are exported from Keras' TensorFlow backend, the backend at hand is "
+            f"{keras.backend.backend()!r}. Save the network, and load and export it where the "
+            "environment variable KERAS_BACKEND is 'tensorflow'"
+        )
+    if len(keras_model.inputs) != 1:
+        raise ConfigurationError(
+            f"the network has {len(keras_model.inputs)} inputs; expected one, the image"
+        )
+    if format == "onnx":
+        _require("onnx", "tf2onnx")
+    _make_room(path, format)
+
+    (image,) = keras_model.inputs
+    if isinstance(required_multiple, int):
+        required_multiple = (required_multiple,) * (len(image.shape) - 2)
+    description = _description(keras_model, required_multiple)
+    network = _in_float32(keras_model)
+    # Spelled out, since Keras knows the inputs of models that have been called only.
+    signature = [keras.InputSpec(shape=tuple(image.shape), dtype="float32", name=_INPUT)]
+    if format == "onnx":
+        with atomic_path(path) as temporary:
+            with _quiet():
+                network.export(
+                    str(temporary),
+                    format="onnx",
+                    verbose=False,
+                    input_signature=signature,
+                    opset_version=opset,
+                )
+            _describe(temporary, image.shape, description)
+    else:
+        with _atomic_folder(path) as temporary:
+            with _quiet():
+                network.export(
+                    str(temporary),
+                    format="tf_saved_model",
+                    verbose=False,
+                    input_signature=signature,
+                )
+            write_json(temporary / f"{DESCRIPTION}.json", description)
+    return path
+
+
+def _require(*packages: str) -> None:
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ConfigurationError(
+                f"to export to ONNX the package {package} is needed, which cannot be imported "
+                f"({error}): pip install 'miscnn[export]'"
+            ) from error
+
+
+def _make_room(path: Path, format: str) -> None:
+    """Raise ConfigurationError if the path cannot be written, before any work is done."""
+    if format == "onnx" and path.is_dir():
+        raise ConfigurationError(f"{path} is a folder; expected the name of a file, such as a.onnx")
+    if format == "saved_model" and path.exists() and not (path / _SAVED_MODEL).is_file():
+        empty = path.is_dir() and not any(path.iterdir())
+        if not empty:
+            raise ConfigurationError(
+                f"{path} exists and is no SavedModel; choose another name or remove it"
+            )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise _unwritable(path, "no permission to write there")
+
+
+def _unwritable(path: Path, reason: Any) -> ConfigurationError:
+    return ConfigurationError(
+        f"the network cannot be exported to {path}: {reason}; choose a path in a folder that you "
+        "may write to"
+    )
+
+
+def _description(keras_model: Any, required_multiple: Sequence[int]) -> dict[str, Any]:
+    (image,) = keras_model.inputs
+    axes = ["batch", *_AXES[: len(image.shape) - 2]]
+    versions = {"miscnn": __version__, "keras": keras.__version__}
+    for package in ("tensorflow", "tf2onnx", "onnx"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # such as TensorFlow's builds for a device; or not needed
+            continue
+    return {
+        "format": 1,
+        "name": keras_model.name,
+        "input": {"layout": [*axes, "channels"], "dtype": "float32", "channels": image.shape[-1]},
+        "output": {
+            "layout": [*axes, "classes"],
+            "dtype": "float32",
+            "classes": keras_model.output_shape[-1],
+        },
+        "required_multiple": [int(multiple) for multiple in required_multiple],
+        "versions": versions,
+    }
+
+
+def _in_float32(keras_model: Any) -> Any:
+    """Return the model, or a copy that calculates in float32 if it was made for less.
+
+    Half precision on a CPU is slow, and the values of another program's are not ours.
+    """
+    if all(layer.compute_dtype in ("float32", "float64") for layer in keras_model.layers):
+        return keras_model
+
+    def full(value: Any) -> Any:
+        if isinstance(value, dict):
+            if value.get("class_name") == "DTypePolicy":
+                return "float32"
+            return {key: full(entry) for key, entry in value.items()}
+        return [full(entry) for entry in value] if isinstance(value, list) else value
+
+    copy = type(keras_model).from_config(full(keras_model.get_config()))
+    copy.set_weights(keras_model.get_weights())
+    return copy
+
+
+def _describe(file: Path, shape: Sequence[int | None], description: dict[str, Any]) -> None:
+    """Give input, output and free axes of an ONNX file their names, and add the description."""
+    onnx = importlib.import_module("onnx")
+    document = onnx.load(str(file))
+    graph = document.graph
+    (image,), (output,) = graph.input, graph.output
+    for old, new in ((image.name, _INPUT), (output.name, _OUTPUT)):
+        for node in graph.node:
+            node.input[:] = [new if name == old else name for name in node.input]
+            node.output[:] = [new if name == old else name for name in node.output]
+    image.name, output.name = _INPUT, _OUTPUT
+    for tensor in (image, output):
+        axes = tensor.type.tensor_type.shape.dim
+        for axis, name, size in zip(axes, ("batch", *_AXES), shape[:-1], strict=False):
+            if size is None:
+                axis.dim_param = name
+    onnx.helper.set_model_props(document, {DESCRIPTION: json.dumps(description)})
+    onnx.checker.check_model(document)
+    onnx.save(document, str(file))
+
+
+@contextmanager
+def _atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``target``; give it that name if all went well."""
+    temporary = target.parent / f".writing-{os.getpid()}-{secrets.token_hex(6)}"
+    replaced = temporary.with_name(temporary.name + "-replaced")
+    try:
+        yield temporary
+        if target.exists():  # no system replaces a folder that is not empty
+            target.rename(replaced)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let only errors of the converters through."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        # Keras asks NumPy for a name that tf2onnx takes from it and NumPy no longer has.
+        warnings.filterwarnings("ignore", r"In the future `np\.object`", FutureWarning)
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,169 @@
+"""Options of a training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import miscnn
+from miscnn._keras import keras
+from miscnn.exceptions import ConfigurationError
+from miscnn.neural_network.schedules import CosineSchedule, PolynomialSchedule
+
+MakeNetwork = Callable[..., miscnn.NeuralNetwork]
+
+
+class Rates(keras.callbacks.Callback):
+    """Notes the learning rate of every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rates: list[float] = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.rates.append(float(self.model.optimizer.learning_rate))
+
+
+def test_the_schedule_follows_the_steps(new_network: MakeNetwork) -> None:
+    network = new_network(schedule=PolynomialSchedule(1.0), ema=None)
+    for _ in range(2):  # every training has the whole schedule
+        seen = Rates()
+        history = network.train(["s0"], 2, 2, [seen], verbose=0)
+        assert seen.rates == pytest.approx([0.01, 0.0075, 0.005, 0.0025])
+        assert history.history["learning_rate"] == pytest.approx([0.0075, 0.0025])
+        assert float(network.model.optimizer.learning_rate) == pytest.approx(0.01)
+
+
+def test_the_schedule_follows_the_clock(new_network: MakeNetwork) -> None:
+    network = new_network(schedule=PolynomialSchedule(1.0), ema=None)
+    seen = Rates()
+    history = network.train(["s0"], iterations=2, callbacks=[seen], max_minutes=0.03, verbose=0)
+    assert history.epochs > 2
+    assert seen.rates[0] == pytest.approx(0.01)
+    assert seen.rates == sorted(seen.rates, reverse=True)
+    assert seen.rates[-1] < 0.005
+    # Whichever comes first.
+    assert network.train(["s0"], 1, 1, max_minutes=10, verbose=0).epochs == 1
+
+
+def test_schedules_of_keras_are_left_to_keras(new_network: MakeNetwork) -> None:
+    decay = keras.optimizers.schedules.PolynomialDecay(0.01, 4, 0.0)
+    network = new_network(learning_rate=decay, schedule=None, ema=None)
+    history = network.train(["s0"], 2, 2, verbose=0)
+    assert history.history["learning_rate"] == pytest.approx([0.005, 0.0])
+    with pytest.raises(ConfigurationError, match="learning_rate is a schedule of Keras"):
+        new_network(learning_rate=decay, schedule="cosine")
+
+
+def test_whole_volumes_are_validated_every_few_epochs(new_network: MakeNetwork) -> None:
+    network = new_network(ema=None)
+    history = network.evaluate(["s0", "s1"], ["s2", "s3"], 5, 2, validate_volumes=2, verbose=0)
+    values = history.history["val_volume_dice"]
+    assert np.isnan(values).tolist() == [True, False, True, False, False]  # and after the last
+    dice = []
+    for index in ("s2", "s3"):
+        truth = network.preprocessor.data.sample_loader(index).segmentation[..., 0]
+        (labels,) = network.predict([index], True, verbose=0)
+        dice.append(2 * np.sum(labels * truth) / (np.sum(labels) + np.sum(truth)))
+    assert values[-1] == pytest.approx(np.mean(dice), abs=1e-6)
+    assert history.history["val_volume_dice_class_1"][-1] == pytest.approx(np.mean(dice), abs=1e-6)
+    assert len(history.history["val_loss"]) == 5
+
+
+def test_averages_are_validated_and_the_training_goes_on(new_network: MakeNetwork) -> None:
+    """Looking at whole volumes changes nothing in a training that averages."""
+    networks = [new_network(ema=0.9) for _ in range(2)]
+    for network, every in zip(networks, (None, 1), strict=True):
+        network.evaluate(["s0"], ["s1"], 3, 2, validate_volumes=every, verbose=0)
+    for one, other in zip(networks[0].model.get_weights(), networks[1].model.get_weights(),
+                          strict=True):  # fmt: skip
+        np.testing.assert_array_equal(one, other)
+
+
+def test_early_stopping(new_network: MakeNetwork) -> None:
+    network = new_network(learning_rate=1e-12, ema=None, schedule=None)
+    network.architecture.dropout = 0.0
+    history = network.evaluate(["s0"], ["s1"], 30, 1, early_stopping=3, verbose=0)
+    best = int(np.argmin(history.history["val_loss"]))
+    assert history.epochs == best + 1 + 3
+
+
+def test_gradients_are_accumulated_and_clipped(new_network: MakeNetwork) -> None:
+    network = new_network(ema=None, gradient_clipping=None, gradient_accumulation=2)
+    start = network.model.get_weights()
+    network.train(["s0"], 1, 1, verbose=0)
+    trainable = {v.path for v in network.model.trainable_variables}
+    for variable, before in zip(network.model.weights, start, strict=True):
+        if variable.path in trainable:  # one batch alone makes no update
+            np.testing.assert_array_equal(np.asarray(variable), before)
+    network.train(["s0"], 1, 1, verbose=0)
+    assert any(
+        not np.array_equal(np.asarray(v), before)
+        for v, before in zip(network.model.weights, start, strict=True)
+        if v.path in trainable
+    )
+    # The step of plain descent is as long as the clipped gradient.
+    clipped = new_network(
+        optimizer="sgd", learning_rate=1.0, gradient_clipping=1e-3, ema=None,
+        schedule=None,
+    )  # fmt: skip
+    clipped.optimizer_recipe.make(1.0)
+    before = [np.asarray(v) for v in clipped.model.trainable_variables]
+    clipped.train(["s0"], 1, 1, verbose=0)
+    after = [np.asarray(v) for v in clipped.model.trainable_variables]
+    length = np.sqrt(sum(np.sum((a - b) ** 2.0) for a, b in zip(after, before, strict=True)))
+    assert length == pytest.approx(1e-3 * (1 + 0.99), rel=1e-3)  # Nesterov's first step
+
+
+def test_mixed_precision_keeps_float32_weights(tmp_path: Path, new_network: MakeNetwork) -> None:
+    before = keras.config.dtype_policy().name
+    network = new_network(precision="mixed_bfloat16")
+    assert keras.config.dtype_policy().name == before
+    history = network.train(["s0", "s1"], 4, 4, verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert {v.dtype for v in network.model.trainable_variables} == {"float32"}
+    computed = {layer.compute_dtype for layer in network.model.layers if "conv" in layer.name}
+    assert computed == {"bfloat16"}
+    (probabilities,) = network.predict(["s2"], True, True, verbose=0)
+    assert probabilities.dtype == np.float32
+    network.save(tmp_path / "bundle")
+    loaded = miscnn.load(tmp_path / "bundle")
+    assert loaded.precision == "mixed_bfloat16"
+    np.testing.assert_array_equal(
+        loaded.predict(network.preprocessor.data.sample_loader("s2").image, True, True)[0],
+        probabilities,
+    )
+    with pytest.raises(ConfigurationError, match="precision is 'half'; expected one of float32"):
+        new_network(precision="half")
+
+
+def test_a_bundle_keeps_how_it_was_trained(tmp_path: Path, new_network: MakeNetwork) -> None:
+    network = new_network(schedule=CosineSchedule(0.1, 0.05), ema=0.95)
+    network.train(["s0"], 1, 1, verbose=0)
+    network.save(tmp_path / "bundle")
+    json.loads((tmp_path / "bundle" / "pipeline.json").read_text())
+    loaded = miscnn.load(tmp_path / "bundle")
+    assert loaded.schedule == network.schedule
+    assert loaded.optimizer_recipe == network.optimizer_recipe
+    assert loaded.model.optimizer.use_ema
+
+
+def test_mistakes_are_named(new_network: MakeNetwork) -> None:
+    network = new_network()
+    for options, told in (
+        ({"epochs": 0}, "epochs is 0"),
+        ({"iterations": 0}, "iterations is 0"),
+        ({"max_minutes": 0.0}, "max_minutes is 0.0"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0"),
+    ):
+        with pytest.raises(ConfigurationError, match=told):
+            network.train(["s0"], **options, verbose=0)
+    with pytest.raises(ConfigurationError, match="no samples to validate on"):
+        network.evaluate(["s0"], [], verbose=0)
+    with pytest.raises(ConfigurationError, match="validate_volumes is 0"):
+        network.evaluate(["s0"], ["s1"], validate_volumes=0, verbose=0)
