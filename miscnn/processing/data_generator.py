@@ -21,7 +21,7 @@ class DataGenerator(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
     What a batch holds depends on the seed, the epoch and the number of the batch, never on
     which of how many threads makes it. The threads are its own: those of Keras keep batches of
     a look that Keras takes before the first epoch, and hand them out in another order then (seen
-    on PyTorch and JAX), or make none ahead.
+    on PyTorch), or make none ahead.
 
     Parameters
     ----------

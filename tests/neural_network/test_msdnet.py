@@ -90,8 +90,11 @@ class MirrorPad(keras.layers.Layer):  # type: ignore[misc]
         self.mode = mode
 
     def call(self, inputs: Any) -> Any:
-        widths = ((0, 0), *((n, n) for n in self.by), (0, 0))
-        return ops.pad(inputs, widths, mode=self.mode)
+        for axis, n in enumerate(self.by, start=1):  # by hand: PyTorch pads few axes only
+            size = inputs.shape[axis]
+            index = np.pad(np.arange(size), (n, n), mode=self.mode)
+            inputs = ops.take(inputs, index, axis=axis)
+        return inputs
 
 
 def chain(net: MSDNet, model: Any, shape: tuple[int, ...]) -> Any:
@@ -163,7 +166,18 @@ def randomised(net: MSDNet, dimensions: int, rng: np.random.Generator) -> Any:
 def gradients(
     model: Any, images: Any, target: Any, graph: bool = False
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """Return the output, the gradient of the images and those of the weights."""
+    """Return the output, the gradient of the images and those of the weights.
+
+    ``graph``: by a traced function where TensorFlow is the backend.
+    """
+    by_backend = {"tensorflow": _by_tensorflow, "torch": _by_torch, "jax": _by_jax}
+    found = by_backend[keras.backend.backend()](model, images, target, graph)
+    output, to_images, *others = map(ops.convert_to_numpy, found)
+    paths = [w.path for w in model.trainable_weights]
+    return output, to_images, dict(zip(paths, others, strict=True))
+
+
+def _by_tensorflow(model: Any, images: Any, target: Any, graph: bool) -> list[Any]:
     import tensorflow as tf
 
     def step(images: Any) -> Any:
@@ -174,9 +188,31 @@ def gradients(
         return output, *tape.gradient(loss, [images, *[w.value for w in model.trainable_weights]])
 
     run = tf.function(step) if graph else step
-    output, to_images, *others = run(tf.constant(images))
-    paths = [w.path for w in model.trainable_weights]
-    return output.numpy(), to_images.numpy(), dict(zip(paths, map(np.asarray, others), strict=True))
+    return list(run(tf.constant(images)))
+
+
+def _by_torch(model: Any, images: Any, target: Any, _: bool) -> list[Any]:
+    import torch
+
+    given = ops.convert_to_tensor(images).requires_grad_()
+    output = model(given, training=True)
+    loss = (output * ops.convert_to_tensor(target)).sum()
+    weights = [weight.value for weight in model.trainable_weights]
+    return [output.detach(), *torch.autograd.grad(loss, [given, *weights])]
+
+
+def _by_jax(model: Any, images: Any, target: Any, _: bool) -> list[Any]:
+    import jax
+
+    def total(images: Any, weights: Any) -> Any:
+        output, _ = model.stateless_call(weights, fixed, images, training=True)
+        return (output * target).sum(), output
+
+    fixed = [weight.value for weight in model.non_trainable_variables]
+    weights = [weight.value for weight in model.trainable_variables]
+    step = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)
+    (_, output), (to_images, to_weights) = step(ops.convert_to_tensor(images), weights)
+    return [output, to_images, *to_weights]
 
 
 CASES = [
@@ -310,7 +346,10 @@ def test_half_precision_is_close(rng: np.random.Generator) -> None:
     finally:
         keras.config.set_dtype_policy(policy)
     half.set_weights(full.get_weights())
-    np.testing.assert_allclose(half(images), full(images), atol=5e-3)
+    found, expected = (
+        ops.convert_to_numpy(model(images, training=False)) for model in (half, full)
+    )
+    np.testing.assert_allclose(found, expected, atol=5e-3)
 
 
 def test_json_round_trip_and_arguments() -> None:

@@ -1,0 +1,268 @@
+"""Exported networks predict what Keras predicts, at any batch and spatial size."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from miscnn._keras import keras, ops
+from miscnn.exceptions import ConfigurationError
+from miscnn.neural_network import export
+from miscnn.neural_network.architecture import MSDNet, NNUNet, UNetStandard
+from miscnn.neural_network.architecture.base import Architecture
+from miscnn.neural_network.deep_supervision import DeepSupervisionModel
+from miscnn.neural_network.export import export_network
+
+pytestmark = [
+    pytest.mark.slow,  # a conversion takes some seconds
+    pytest.mark.skipif(
+        keras.backend.backend() != "tensorflow", reason="networks are exported from TensorFlow"
+    ),
+]
+
+CHANNELS, CLASSES = 2, 3
+
+
+def nnunet(dimensions: int, version: Any = "current") -> NNUNet:
+    strides = ((1,) * dimensions, *((2,) * dimensions,) * 3)
+    return NNUNet(version, strides=strides, base_features=4)
+
+
+def msdnet(**options: Any) -> MSDNet:
+    return MSDNet(**{"depth": 6, "output_initializer": "glorot_uniform", **options})
+
+
+# 12 layers and one set of dilations more than once: several rounds of a loop, and a rest.
+CASES: list[tuple[Architecture, int]] = [
+    (UNetStandard(4, 2, normalization="instance"), 2),
+    (UNetStandard(4, 2, normalization="batch"), 2),
+    (UNetStandard(4, 2, normalization="group"), 2),
+    (UNetStandard(4, 2, normalization=None, upsampling="nearest"), 2),
+    (UNetStandard(4, 1, pool_size=(2, 2, 1)), 3),
+    (UNetStandard(4, 1, normalization="batch", dropout=0.3), 3),
+    (UNetStandard(4, 1, normalization="group", upsampling="nearest"), 3),
+    (nnunet(2), 2),
+    (NNUNet(strides=((1, 1, 1), (1, 2, 2), (2, 2, 2)), base_features=4), 3),
+    (nnunet(2, "2018"), 2),
+    (msdnet(depth=22, dilations=(1, 2, 3)), 2),
+    (msdnet(width=2, boundary="symmetric", normalization=None, activation="relu"), 2),
+    (msdnet(depth=5, dilations=(1, 4), max_dilation=(4, 4, 1)), 3),
+]
+
+
+def build(architecture: Architecture, dimensions: int) -> Any:
+    """Make a network all of whose weights matter."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    create = architecture.create_model_2D if dimensions == 2 else architecture.create_model_3D
+    model = create((None,) * dimensions + (CHANNELS,), CLASSES)
+    for weight in model.weights:
+        if len(weight.shape) == 1 and weight.dtype == "float32":
+            values = ops.convert_to_numpy(weight)
+            weight.assign(values + rng.uniform(0, 0.2, weight.shape))
+    return model
+
+
+def images_for(architecture: Architecture, dimensions: int) -> list[NDArray[np.float32]]:
+    """Two batch sizes and two spatial sizes, each axis another one."""
+    rng = np.random.default_rng(1)
+    multiples = architecture.multiple_per_axis(dimensions)
+    found = []
+    for batch, start in ((1, 2), (3, 3), (1, 3)):
+        sizes = [m * (start + axis) * -(-3 // m) for axis, m in enumerate(multiples)]
+        found.append(rng.normal(size=(batch, *sizes, CHANNELS)).astype(np.float32))
+    return found
+
+
+def predict(model: Any, images: NDArray[np.float32]) -> NDArray[Any]:
+    found: NDArray[Any] = ops.convert_to_numpy(model(images, training=False))
+    return found
+
+
+def session_of(path: Path) -> Any:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(("architecture", "dimensions"), CASES, ids=str)
+def test_onnxruntime_agrees(architecture: Architecture, dimensions: int, tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx")
+    model = build(architecture, dimensions)
+    path = export_network(model, tmp_path / "network.onnx")
+    session = session_of(path)
+    for images in images_for(architecture, dimensions):
+        (found,) = session.run(None, {"image": images})
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, predict(model, images), atol=1e-4)
+
+
+@pytest.mark.parametrize(("architecture", "dimensions"), [CASES[i] for i in (0, 8, 12)], ids=str)
+def test_a_saved_model_agrees(architecture: Architecture, dimensions: int, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    model = build(architecture, dimensions)
+    path = export_network(model, tmp_path / "network", "saved_model")
+    loaded = tf.saved_model.load(str(path))
+    for images in images_for(architecture, dimensions):
+        found = loaded.serve(tf.constant(images)).numpy()
+        np.testing.assert_allclose(found, predict(model, images), atol=1e-4)
+
+
+def test_only_full_resolution_is_exported(tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx")
+    model = build(nnunet(2), 2)
+    assert isinstance(model, DeepSupervisionModel)
+    assert len(model.outputs) > 1
+    session = session_of(export_network(model, tmp_path / "network.onnx"))
+    assert [output.name for output in session.get_outputs()] == ["probabilities"]
+
+
+def test_axes_have_names_and_the_file_describes_itself(tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx")
+    model = build(UNetStandard(4, 1, pool_size=(2, 2, 1)), 3)
+    path = export_network(model, tmp_path / "a" / "network.onnx", required_multiple=(2, 2, 1))
+    session = session_of(path)
+    (image,), (output,) = session.get_inputs(), session.get_outputs()
+    assert (image.name, image.shape) == ("image", ["batch", "x", "y", "z", CHANNELS])
+    assert (output.name, output.shape) == ("probabilities", ["batch", "x", "y", "z", CLASSES])
+    about = json.loads(session.get_modelmeta().custom_metadata_map[export.DESCRIPTION])
+    assert about["input"] == {
+        "layout": ["batch", "x", "y", "z", "channels"],
+        "dtype": "float32",
+        "channels": CHANNELS,
+    }
+    assert about["output"]["classes"] == CLASSES
+    assert about["required_multiple"] == [2, 2, 1]
+    assert about["versions"]["keras"] == keras.__version__
+    # The same in a SavedModel; one number stands for all axes.
+    folder = export_network(model, tmp_path / "saved", "saved_model", required_multiple=2)
+    beside = json.loads((folder / "miscnn.json").read_text(encoding="utf-8"))
+    assert beside == {**about, "required_multiple": [2, 2, 2]}
+
+
+def test_a_size_that_is_fixed_stays_fixed(tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx")
+    model = UNetStandard(4, 1).create_model_2D((8, None, 1), 2)
+    session = session_of(export_network(model, tmp_path / "network.onnx"))
+    assert session.get_inputs()[0].shape == ["batch", 8, "y", 1]
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_is_exported_in_float32(policy: str, tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        half = build(nnunet(2), 2)
+    finally:
+        keras.config.set_dtype_policy(before)
+    full = build(nnunet(2), 2)
+    full.set_weights(half.get_weights())
+    session = session_of(export_network(half, tmp_path / "network.onnx"))
+    images = images_for(nnunet(2), 2)[0]
+    (found,) = session.run(None, {"image": images})
+    np.testing.assert_allclose(found, predict(full, images), atol=1e-4)
+    assert half.layers[1].compute_dtype == policy.removeprefix("mixed_")  # left as it was
+
+
+def test_the_model_goes_on_training_as_before(tmp_path: Path) -> None:
+    """Exporting changes nothing: not the weights, the predictions, nor the next step."""
+    models = [build(UNetStandard(4, 1), 2) for _ in range(2)]
+    images = images_for(UNetStandard(4, 1), 2)[1]
+    rng = np.random.default_rng(2)
+    truth = np.eye(CLASSES, dtype=np.float32)[rng.integers(CLASSES, size=images.shape[:-1])]
+    for model in models:
+        model.compile(keras.optimizers.SGD(0.1), "categorical_crossentropy", jit_compile=False)
+        model.train_on_batch(images, truth)
+    before = predict(models[0], images)
+    export_network(models[0], tmp_path / "network", "saved_model")
+    np.testing.assert_array_equal(predict(models[0], images), before)
+    losses = [model.train_on_batch(images, truth) for model in models]
+    assert losses[0] == losses[1]
+
+
+def test_nothing_is_said_and_nothing_else_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("tf2onnx")
+    model = build(UNetStandard(2, 1), 2)
+    with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
+        warnings.simplefilter("error")
+        for name in ("a.onnx", "a.onnx"):  # the second time it is replaced
+            export_network(model, tmp_path / name, "onnx")
+        for _ in range(2):
+            export_network(model, tmp_path / "b", "saved_model")
+    assert capsys.readouterr().out == ""
+    assert caplog.records == []
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.onnx", "b"]
+
+
+@pytest.mark.parametrize("format", ["onnx", "saved_model"])
+def test_a_failed_export_leaves_what_was_there(
+    format: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tf2onnx")
+    path = tmp_path / "network"
+    model = build(UNetStandard(2, 1), 2)
+    export_network(model, path, format)
+    content = path if format == "onnx" else path / "saved_model.pb"
+    before = content.read_bytes()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no space")
+
+    for function in ("_describe", "write_json"):
+        monkeypatch.setattr(export, function, fail)
+    with pytest.raises(RuntimeError, match="no space"):
+        export_network(model, path, format)
+    assert content.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["network"]
+
+
+def test_unknown_formats_are_named(tmp_path: Path) -> None:
+    model = build(UNetStandard(2, 1), 2)
+    with pytest.raises(ConfigurationError, match=r"'tflite'.*'onnx', 'saved_model'"):
+        export_network(model, tmp_path / "a", "tflite")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("package", ["onnx", "tf2onnx"])
+def test_a_missing_package_is_named(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tf2onnx")
+    model = build(UNetStandard(2, 1), 2)
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    with pytest.raises(ConfigurationError, match=rf"{package} is needed.*'miscnn\[export\]'"):
+        export_network(model, tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_is_said_beforehand(tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx")
+    model = build(UNetStandard(2, 1), 2)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "photo").write_text("mine")
+    for name, format, message in (
+        ("file/a.onnx", "onnx", "cannot be exported to.*choose a path"),
+        ("folder", "onnx", "is a folder"),
+        ("folder", "saved_model", "is no SavedModel"),
+        ("file", "saved_model", "is no SavedModel"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            export_network(model, tmp_path / name, format)  # type: ignore[arg-type]
+    assert (tmp_path / "folder" / "photo").read_text() == (tmp_path / "file").read_text() == "mine"
+
+
+def test_several_inputs_are_refused(tmp_path: Path) -> None:
+    inputs = [keras.Input((4, 1)), keras.Input((4, 1))]
+    model = keras.Model(inputs, keras.layers.Concatenate()(inputs))
+    with pytest.raises(ConfigurationError, match="2 inputs"):
+        export_network(model, tmp_path / "a.onnx")
