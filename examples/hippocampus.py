@@ -9,6 +9,7 @@ in two folders ``images`` and ``labels`` with one NIfTI file a subject.
 from __future__ import annotations
 
 import argparse
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with images/ and labels/")
     parser.add_argument("--minutes", type=float, default=10, help="time to train for")
+    parser.add_argument(
+        "--epochs", type=int, help="train for so many epochs of 50 steps instead: repeatable"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("results/hippocampus"))
     arguments = parser.parse_args()
@@ -53,22 +57,30 @@ def main() -> None:
     )
 
     # TensorFlow is imported from here on.
-    from miscnn._keras import keras
     from miscnn.neural_network.architecture import UNetStandard
-    from miscnn.neural_network.callbacks import TimeBudget
     from miscnn.neural_network.losses import DiceCrossEntropy
 
     model = miscnn.NeuralNetwork(
         preprocessor,
         architecture=UNetStandard(n_filters=8, depth=3, normalization="instance"),
         loss=DiceCrossEntropy(include_background=False),
-        optimizer=keras.optimizers.AdamW(3e-3, weight_decay=1e-4, use_ema=True, ema_momentum=0.995),
+        optimizer="adamw",
+        learning_rate=3e-3,
+        schedule="polynomial",
+        weight_decay=1e-4,
+        ema=0.995,
         workers=2,
+        seed=arguments.seed,
     )
+    # Killed and called again, it goes on.
     history = model.train(
-        training, epochs=10_000, iterations=50, callbacks=[TimeBudget(arguments.minutes)]
+        training,
+        epochs=arguments.epochs,
+        max_minutes=None if arguments.epochs else arguments.minutes,
+        iterations=50,
+        checkpoint_path=arguments.output / "training",
+        checkpoint_every=5,
     )
-    history.to_tsv(arguments.output / "history.tsv")
     history.plot(arguments.output / "history.png")
     model.save(arguments.output / "model")
 
@@ -78,7 +90,9 @@ def main() -> None:
         arguments.output / "evaluation",
         class_names=("background", "anterior", "posterior"),
     )
-    print(f"\n{len(held_out)} held-out subjects, {history.epochs * 50} training steps")
+    digest = hashlib.sha256(b"".join(w.tobytes() for w in model.model.get_weights())).hexdigest()
+    print(f"\nWeights {digest[:16]}")
+    print(f"{len(held_out)} held-out subjects, {history.epochs * 50} training steps")
     print(scores.summary())
     print(f"\nFiles: {arguments.output}")
 
