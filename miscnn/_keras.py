@@ -8,13 +8,21 @@ TensorFlow itself is imported only by Keras, and only if it is Keras' backend.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 from keras import ops
 
-__all__ = ["compile_ahead", "keras", "ops"]
+__all__ = ["compile_ahead", "keras", "ops", "tensorflow"]
+
+
+def tensorflow() -> Any:
+    """Return TensorFlow, which Keras has loaded where it is its backend."""
+    import tensorflow as tf
+
+    return tf
 
 
 def compile_ahead() -> bool | str:
@@ -24,6 +32,4 @@ def compile_ahead() -> bool | str:
     """
     if keras.backend.backend() != "tensorflow":
         return "auto"
-    import tensorflow as tf
-
-    return "auto" if tf.config.list_physical_devices("GPU") else False
+    return "auto" if tensorflow().config.list_physical_devices("GPU") else False

@@ -6,38 +6,43 @@ plots ``boxplot.<metric>.png``, and for each fold a folder ``fold_<k>`` with
 
 - ``sample_list.json``: ``{"TRAINING": [...], "VALIDATION": [...]}``;
 - ``history.tsv`` and ``training.png``: what the training logged, epoch by epoch;
-- ``model.keras``: the weights that predicted;
+- ``model.keras``: the weights that predicted; ``model.last.keras``: the last ones, where these
+  are others;
 - ``predictions/``: label maps on the grids of the inputs;
 - ``scores.tsv`` (tidy), ``detailed_validation.tsv`` (one line per subject), ``summary.tsv``;
 - ``overlay.<worst|median>.<index>.png`` and ``.gif``;
-- ``run.json``: who was trained on, seed, epochs, the model's recipe, seconds; written last.
+- ``run.json``: who was trained on, seed, epochs, the model's recipe, seconds; written last;
+- ``training/``, only until the fold is finished: checkpoints to go on from.
 
 Folds can be run one by one, also on several machines that share the folder: ``split_folds``
 once, then ``run_fold(k, model)`` each, then ``CrossValidationResult.load(evaluation_path)``.
-A run that was interrupted goes on with ``cross_validation(..., resume=True)``.
+A run that was interrupted goes on with ``resume=True``, from within a training, too.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from miscnn._files import write_json
 from miscnn.evaluation._results import CrossValidationResult, FoldResult
-from miscnn.evaluation._run import Settings, discard_unfinished, finished_folds, run
+from miscnn.evaluation._resume import (
+    discard_earlier,
+    finished_tasks,
+    single_task,
+    tasks_of,
+    tell_finished,
+)
+from miscnn.evaluation._run import run_or_load
+from miscnn.evaluation._settings import Settings
 from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
 from miscnn.evaluation.splits import (
     Fold,
     KnowsGeometry,
     Splitter,
     fold_file,
-    fold_path,
     load_disk2fold,
     make_folds,
     read_fold,
@@ -56,8 +61,6 @@ __all__ = [
     "write_fold2disk",
 ]
 
-_log = logging.getLogger("miscnn.evaluation")
-
 _Splits = Splitter | Iterable[tuple[Sequence[int], Sequence[int]]]
 
 
@@ -65,7 +68,7 @@ def cross_validation(
     sample_list: Sequence[str],
     model: EvaluatedModel,
     k_fold: int = 3,
-    epochs: int = 20,
+    epochs: int | None = None,
     iterations: int | None = None,
     evaluation_path: str | os.PathLike[str] = "evaluation",
     draw_figures: bool = True,
@@ -83,6 +86,9 @@ def cross_validation(
     overlays: Sequence[str] = ("worst", "median"),
     verbose: int = 1,
     resume: bool = False,
+    max_minutes: float | None = None,
+    early_stopping: int | None = None,
+    validate_volumes: int | None = None,
 ) -> CrossValidationResult:
     """Train, predict and score fold by fold.
 
@@ -97,7 +103,8 @@ def cross_validation(
     k_fold : int
         Number of folds if no splitter is given.
     epochs, iterations
-        As in ``NeuralNetwork.train``.
+        As in ``NeuralNetwork.train``. Default: 20 epochs, or with ``max_minutes`` as many as fit
+        into it.
     evaluation_path : path
         Folder for everything that is written (:mod:`miscnn.evaluation.cross_validation`).
         Finished folds are there while later ones still run.
@@ -108,7 +115,8 @@ def cross_validation(
     callbacks : sequence of Keras callbacks, or function that returns one
         Each fold gets deep copies of its own, or what the function returns.
     save_models : bool
-        Keep the weights of each fold.
+        Keep the weights of each fold: those that predicted, and the last ones if these are
+        others.
     return_output : bool
         Without effect: the result always holds the histories (and is a sequence of them). It
         is kept for scripts written for MIScnn 1.x.
@@ -120,7 +128,9 @@ def cross_validation(
         (patient) that must not be torn apart.
     inner_validation : float
         Share of each fold's *training* subjects that is held out, drawn with ``seed``, to
-        choose the epoch with the lowest validation loss. With 0, the last weights are used.
+        choose the best epoch: that with the lowest validation loss, or with
+        ``validate_volumes`` that with the highest Dice of whole volumes. With 0, the last
+        weights are used.
     seed : int
         Of the default splitter and of the inner validation.
     class_names : sequence or mapping, optional
@@ -132,13 +142,22 @@ def cross_validation(
     resume : bool
         Go on with an interrupted run: folds that are finished in ``evaluation_path`` are read,
         not run again (which ones is told among the progress bars and in the log); a fold that
-        was interrupted begins anew. A finished fold must have been run as it would be now: same
-        subjects in the same order, epochs, iterations, seed, class names and recipe (data
+        was interrupted goes on after the last epoch that was finished, and ends as one that
+        never was (one of a model without checkpoints, such as a ``StackedEnsemble``, begins
+        anew). Either must have been run as it would be now: same
+        subjects in the same order, epochs or minutes, iterations, early stopping, validation
+        of volumes, seed, class names and recipe (data
         interface, preprocessor without what it has learned, architecture, loss, learning rate,
         optimizer; as far as the model offers them).
-        Without it the marks of all folds of an earlier run are removed before the first
-        training, so that a later resume takes none of them. Callbacks, the data
-        themselves and the version of the library are not compared.
+        Without it the marks and checkpoints of all folds of an earlier run are removed before
+        the first training, so that a later resume takes none of them. Of finished folds the
+        callbacks are not compared (of interrupted ones their classes are), and of none the data
+        themselves and the version of the library.
+    max_minutes : float, optional
+        Minutes that each fold trains for (not those of its prediction), instead of epochs, or
+        until these are done.
+    early_stopping, validate_volumes : int, optional
+        As in ``NeuralNetwork.evaluate``, on the subjects of the inner validation.
 
     Returns
     -------
@@ -148,39 +167,24 @@ def cross_validation(
     ------
     ConfigurationError
         Before anything is trained: if the folds, names or shares do not fit the data, a subject
-        that is to be scored has no segmentation, or, with ``resume``, a finished fold was run
-        in another way (every difference is named).
+        that is to be scored has no segmentation, the model or the lack of an inner validation
+        does not allow a setting, or, with ``resume``, an earlier fold was run in another way
+        (every difference is named).
     """
-    settings = Settings(
-        epochs=epochs,
-        iterations=iterations,
-        draw_figures=draw_figures,
-        run_detailed_evaluation=run_detailed_evaluation,
-        callbacks=callbacks,
-        save_models=save_models,
-        inner_validation=inner_validation,
-        seed=seed,
-        class_names=class_names,
-        overlays=overlays,
-        verbose=verbose,
-    )
+    settings = Settings.of(locals())
     path = Path(evaluation_path)
     data_io = model.preprocessor.data_io
     folds, name = _make_folds(sample_list, k_fold, splitter, data_io, y, groups, seed)
     settings.check(model, folds)
-    finished = finished_folds(folds, path, model, settings) if resume else set()
-    discard_unfinished(folds, path, finished)
+    tasks = tasks_of(folds, path)
+    finished = finished_tasks(tasks, path, model, settings)
+    discard_earlier(tasks, path, finished, resume)
     _write_folds(folds, name, path)
-    if finished:
-        _tell_finished(sorted(finished), len(folds), path, verbose)
+    tell_finished(finished, len(tasks), path, verbose)
     result = CrossValidationResult(path, ())
-    for number, fold in enumerate(folds):
-        folder = fold_path(path, number)
-        if number in finished:
-            done = FoldResult.load(folder)
-        else:
-            done = run(number, fold, folder, model, settings)
-        result = CrossValidationResult(path, (*result.folds, done))
+    for task in tasks:
+        fold = run_or_load(task, model, settings, finished)
+        result = CrossValidationResult(path, (*result.folds, fold))
         result.write()
     if draw_figures:
         result.draw()
@@ -220,7 +224,7 @@ def split_folds(
 def run_fold(
     fold: int,
     model: EvaluatedModel,
-    epochs: int = 20,
+    epochs: int | None = None,
     iterations: int | None = None,
     evaluation_path: str | os.PathLike[str] = "evaluation",
     draw_figures: bool = True,
@@ -233,6 +237,10 @@ def run_fold(
     class_names: ClassNames = None,
     overlays: Sequence[str] = ("worst", "median"),
     verbose: int = 1,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    early_stopping: int | None = None,
+    validate_volumes: int | None = None,
 ) -> FoldResult:
     """Run one fold that :func:`split_folds` has prepared, by itself.
 
@@ -241,7 +249,8 @@ def run_fold(
     fold : int
         Number of the fold, from 0.
     model, epochs, iterations, evaluation_path, draw_figures, callbacks, save_models, \
-    run_detailed_evaluation, inner_validation, seed, class_names, overlays, verbose
+    run_detailed_evaluation, inner_validation, seed, class_names, overlays, verbose, resume, \
+    max_minutes, early_stopping, validate_volumes
         As in :func:`cross_validation`, whose result for this fold is the same.
 
     Raises
@@ -249,32 +258,14 @@ def run_fold(
     MissingFileError
         If the fold was not prepared.
     """
-    settings = Settings(
-        epochs=epochs,
-        iterations=iterations,
-        draw_figures=draw_figures,
-        run_detailed_evaluation=run_detailed_evaluation,
-        callbacks=callbacks,
-        save_models=save_models,
-        inner_validation=inner_validation,
-        seed=seed,
-        class_names=class_names,
-        overlays=overlays,
-        verbose=verbose,
-    )
-    subjects = read_fold(fold_file(evaluation_path, fold))
+    settings = Settings.of(locals())
+    path = Path(evaluation_path)
+    subjects = read_fold(fold_file(path, fold))
     settings.check(model, [subjects])
-    return run(fold, subjects, fold_path(evaluation_path, fold), model, settings)
-
-
-def _tell_finished(finished: Sequence[int], n_folds: int, path: Path, verbose: int) -> None:
-    text = (
-        f"taken over, not run again: fold {', '.join(map(str, finished))} "
-        f"({len(finished)} of {n_folds} folds are finished in {path})"
-    )
-    _log.info(text)
-    if verbose:
-        tqdm.write(text, file=sys.stderr)  # where the bars are
+    task = single_task(fold, subjects, path)
+    finished = finished_tasks([task], path, model, settings)
+    tell_finished(finished, 1, task.folder, verbose)
+    return run_or_load(task, model, settings, finished)
 
 
 def _make_folds(

@@ -55,7 +55,8 @@ class EvaluatedModel(Protocol):
     ``evaluate`` return an object with a dictionary ``history`` and the methods
     ``to_tsv(path)`` and ``plot(path)``. Not required, but written down with each fold and
     compared when a run is resumed: ``architecture``, ``loss``, ``learning_rate``, ``seed``, and
-    the preprocessor's ``get_config()``.
+    the preprocessor's ``get_config()``. A model with ``load_checkpoint``, whose ``train`` and
+    ``evaluate`` take ``checkpoint_path``, is handed all the options of ``NeuralNetwork``.
     """
 
     @property

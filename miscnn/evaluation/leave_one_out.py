@@ -17,7 +17,7 @@ from miscnn.neural_network._callback_copies import Callbacks
 def leave_one_out(
     sample_list: Sequence[str],
     model: EvaluatedModel,
-    epochs: int = 20,
+    epochs: int | None = None,
     iterations: int | None = None,
     callbacks: Callbacks = (),
     evaluation_path: str | os.PathLike[str] = "evaluation",
@@ -29,6 +29,10 @@ def leave_one_out(
     seed: int = 0,
     class_names: ClassNames = None,
     verbose: int = 1,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    early_stopping: int | None = None,
+    validate_volumes: int | None = None,
 ) -> CrossValidationResult:
     """Train on all subjects but one, score that one, and so on.
 
@@ -38,7 +42,8 @@ def leave_one_out(
         How many subjects are left out in turn, drawn with ``seed``. Default: all, which means
         as many trainings as there are subjects.
     sample_list, model, epochs, iterations, callbacks, evaluation_path, draw_figures, \
-    save_models, inner_validation, seed, class_names, verbose
+    save_models, inner_validation, seed, class_names, verbose, resume, max_minutes, \
+    early_stopping, validate_volumes
         As in :func:`miscnn.evaluation.cross_validation.cross_validation`.
 
     Returns
@@ -74,4 +79,8 @@ def leave_one_out(
         seed=seed,
         class_names=class_names,
         verbose=verbose,
+        resume=resume,
+        max_minutes=max_minutes,
+        early_stopping=early_stopping,
+        validate_volumes=validate_volumes,
     )

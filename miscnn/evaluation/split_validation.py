@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from miscnn.evaluation._results import CrossValidationResult
-from miscnn.evaluation._run import Settings, run
+from miscnn.evaluation._resume import Task, finished_tasks, tell_finished
+from miscnn.evaluation._run import run_or_load
+from miscnn.evaluation._settings import Settings
 from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
 from miscnn.evaluation.splits import hold_out, make_folds, write_fold
 from miscnn.neural_network._callback_copies import Callbacks
@@ -19,7 +21,7 @@ def split_validation(
     sample_list: Sequence[str],
     model: EvaluatedModel,
     percentage: float = 0.2,
-    epochs: int = 20,
+    epochs: int | None = None,
     iterations: int | None = None,
     evaluation_path: str | os.PathLike[str] = "evaluation",
     draw_figures: bool = True,
@@ -33,6 +35,10 @@ def split_validation(
     class_names: ClassNames = None,
     overlays: Sequence[str] = ("worst", "median"),
     verbose: int = 1,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    early_stopping: int | None = None,
+    validate_volumes: int | None = None,
 ) -> CrossValidationResult:
     """Train on a random part of the subjects, predict and score the others.
 
@@ -44,7 +50,8 @@ def split_validation(
     evaluation_path : path
         Folder for what a fold of ``cross_validation`` writes, without the fold's own folder.
     sample_list, model, epochs, iterations, draw_figures, run_detailed_evaluation, callbacks, \
-    save_models, return_output, inner_validation, seed, class_names, overlays, verbose
+    save_models, return_output, inner_validation, seed, class_names, overlays, verbose, resume, \
+    max_minutes, early_stopping, validate_volumes
         As in :func:`miscnn.evaluation.cross_validation.cross_validation`.
 
     Returns
@@ -52,19 +59,7 @@ def split_validation(
     CrossValidationResult
         With one fold.
     """
-    settings = Settings(
-        epochs=epochs,
-        iterations=iterations,
-        draw_figures=draw_figures,
-        run_detailed_evaluation=run_detailed_evaluation,
-        callbacks=callbacks,
-        save_models=save_models,
-        inner_validation=inner_validation,
-        seed=seed,
-        class_names=class_names,
-        overlays=overlays,
-        verbose=verbose,
-    )
+    settings = Settings.of(locals())
     path = Path(evaluation_path)
     samples = list(sample_list)
     held_out = set(hold_out(samples, percentage, np.random.default_rng(seed)).validation)
@@ -79,8 +74,11 @@ def split_validation(
         ],
     )
     settings.check(model, [fold])
+    task = Task(0, fold, path, "training")
+    finished = finished_tasks([task], path, model, settings)
     write_fold(path / "sample_list.json", fold.training, fold.validation)
-    result = CrossValidationResult(path, (run(0, fold, path, model, settings),))
+    tell_finished(finished, 1, path, verbose)
+    result = CrossValidationResult(path, (run_or_load(task, model, settings, finished),))
     if draw_figures:
         result.draw()
     return result

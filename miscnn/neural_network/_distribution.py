@@ -7,18 +7,15 @@ device that everything runs on otherwise.
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miscnn._keras import keras, ops
+from miscnn._keras import keras, ops, tensorflow
 from miscnn.exceptions import ConfigurationError
 
 __all__ = ["Distribution", "as_distribution"]
@@ -121,7 +118,7 @@ class Mirrored(Distribution):
     def fit(self, model: Any, batches: Any, **options: Any) -> Any:
         """Train on all devices, validate on the first."""
         _clip_summed_gradients(model.optimizer)
-        tf = _tensorflow()
+        tf = tensorflow()
         step = tf.function(model.test_step, reduce_retracing=True)
 
         def evaluate(x: Any, callbacks: Any, **_: Any) -> dict[str, float]:
@@ -138,19 +135,15 @@ class Mirrored(Distribution):
             callbacks.on_test_end(values)
             return values
 
-        with (
-            _synchronized(model),
-            _replaced(model, "evaluate", evaluate),
-            ThreadPoolExecutor(max(1, batches.workers)) as pool,
-        ):
-            return model.fit(_Ahead(batches, pool), **options)
+        with _synchronized(model), _replaced(model, "evaluate", evaluate):
+            return model.fit(batches, **options)
 
     def predictor(self, model: Any) -> Callable[[Any], NDArray[Any]]:
         """Return a function that predicts on the first device.
 
         Keras' own would have every device predict the whole batch, and return it several times.
         """
-        tf = _tensorflow()
+        tf = tensorflow()
         call = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
 
         def predict(batch: Any) -> NDArray[Any]:
@@ -220,48 +213,6 @@ class PerSampleLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no ty
         return {"loss": keras.losses.serialize(self.loss)}
 
 
-class _Ahead(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
-    """Makes batches ahead of those that are asked for, in threads.
-
-    On several devices Keras begins each training with an iterator that it drops after one batch.
-    With Keras' own threads there is one queue for all iterators, and the dropped one still waits
-    for its next batch: the training would have to wait for it, or lose a batch to it. Here
-    batches are asked for by number.
-    """
-
-    def __init__(self, batches: Any, pool: ThreadPoolExecutor) -> None:
-        super().__init__(workers=1)
-        self._batches, self._pool = batches, pool
-        self._ahead = max(1, batches.max_queue_size)
-        self._lock = threading.Lock()
-        self._made: dict[int, Future[Any]] = {}
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, number: int) -> Any:
-        with self._lock:
-            wanted = range(number, min(number + self._ahead + 1, len(self)))
-            for each in wanted:
-                if each not in self._made:
-                    self._made[each] = self._pool.submit(self._batches.__getitem__, each)
-            batch = self._made.pop(number)
-            for each in [each for each in self._made if each not in wanted]:
-                self._made.pop(each).cancel()
-        return batch.result()
-
-    def on_epoch_begin(self) -> None:
-        self._batches.on_epoch_begin()
-
-    def on_epoch_end(self) -> None:
-        with self._lock:
-            for batch in self._made.values():
-                batch.cancel()
-            wait(self._made.values())
-            self._made.clear()
-            self._batches.on_epoch_end()
-
-
 class _Share(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """This process's share of each batch."""
 
@@ -319,7 +270,7 @@ def as_distribution(value: Any) -> Distribution:
 
 
 def _on_tensorflow(value: Any) -> Distribution:
-    tf = _tensorflow()
+    tf = tensorflow()
     if isinstance(value, str) and value == "mirrored":
         seen = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         if len(seen) < 2:
@@ -341,7 +292,7 @@ def _strategy(devices: tuple[str, ...]) -> Any:
 
     Two in one process number the messages between their devices alike, and take each other's.
     """
-    return _tensorflow().distribute.MirroredStrategy(list(devices))
+    return tensorflow().distribute.MirroredStrategy(list(devices))
 
 
 def _on_jax(value: Any) -> Distribution:
@@ -353,11 +304,6 @@ def _on_jax(value: Any) -> Distribution:
         f"distribution is {value!r}; on JAX it must be 'mirrored', a "
         "keras.distribution.DataParallel or None"
     )
-
-
-def _tensorflow() -> Any:
-    """Return TensorFlow, which Keras has loaded by the time this is called."""
-    return importlib.import_module("tensorflow")
 
 
 def _name(loss: Any) -> str:
@@ -420,7 +366,7 @@ def _clip_summed_gradients(optimizer: Any) -> None:
             f"gradients cannot be clipped on several devices with Keras {keras.__version__} and "
             f"{type(optimizer).__name__}; leave the clipping out, or use one device"
         )
-    tf = _tensorflow()
+    tf = tensorflow()
     apply = optimizer.apply
 
     def apply_sums(grads: Any, trainable_variables: Any = None) -> Any:

@@ -142,13 +142,17 @@ class BuiltNetwork:
             loss = without_unlabelled(loss)
         recipe = self.preprocessor
         loss = self.distribution.loss(loss, recipe.classes, recipe.network_axes)
-        optimizer = self._make_optimizer() if optimizer is None else optimizer
-        self.distribution.check(recipe.batch_size, optimizer)
         with self.distribution.scope():
+            optimizer = self._make_optimizer() if optimizer is None else optimizer
+            self.distribution.check(recipe.batch_size, optimizer)
             self.model.compile(
                 optimizer=optimizer,
                 loss=loss,
-                metrics=list(self.metrics),
+                # Those given were made outside of the scope: each device needs its own.
+                metrics=[
+                    clone_metric(metric) if self.distribution.replicas > 1 else metric
+                    for metric in self.metrics
+                ],
                 jit_compile=compile_ahead(),
             )
 
@@ -161,8 +165,9 @@ class BuiltNetwork:
     def reset(self) -> None:
         """Go back to the state after construction: weights, optimizer, fitted statistics."""
         fresh = self._build()
-        optimizer = self._make_optimizer()
-        optimizer.build(fresh.trainable_variables)
+        with self.distribution.scope():
+            optimizer = self._make_optimizer()
+            optimizer.build(fresh.trainable_variables)
         used = self.model.optimizer
         plain = (self.loss, tuple(self.metrics), self.architecture, None)
         if (

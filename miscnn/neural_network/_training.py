@@ -53,6 +53,7 @@ class TrainingPlan:
     restore_best: bool = False
     early_stopping: int | None = None
     validate_volumes: int | None = None
+    description: str = "training"
 
     def check(self) -> None:
         """Raise ConfigurationError for what cannot be."""
@@ -265,6 +266,7 @@ class _Session:
                 ProgressBar(
                     plan.last_epoch,
                     minutes=plan.max_minutes,
+                    description=plan.description,
                     initial=self.done,
                     elapsed=lambda: self.course.elapsed,
                 )

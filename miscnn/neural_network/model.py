@@ -70,7 +70,7 @@ class NeuralNetwork(BuiltNetwork):
         always; with float16 the loss is scaled. Default: Keras' global policy.
     distribution : str or object, optional
         "mirrored" trains on all devices at hand, each with a part of every batch; or a
-        ``tf.distribute.Strategy``, or (on JAX) a ``keras.distribution.Distribution``.
+        ``tf.distribute.MirroredStrategy``, or (on JAX) a ``keras.distribution.DataParallel``.
     seed : int, optional
         Of the initial weights and of what the network draws. Default: the preprocessor's.
     window_weight : {"gaussian", "constant"}
@@ -106,6 +106,7 @@ class NeuralNetwork(BuiltNetwork):
         checkpoint_path: str | Path | None = None,
         checkpoint_every: int = 1,
         resume: bool = True,
+        description: str = "training",
     ) -> History:
         """Train on samples.
 
@@ -140,6 +141,8 @@ class NeuralNetwork(BuiltNetwork):
             Number of epochs from one checkpoint to the next.
         resume : bool
             False begins anew, and deletes the checkpoints in the folder.
+        description : str
+            What stands before the progress bar.
 
         Returns
         -------
@@ -165,6 +168,7 @@ class NeuralNetwork(BuiltNetwork):
                 checkpoint_path=checkpoint_path,
                 checkpoint_every=checkpoint_every,
                 resume=resume,
+                description=description,
             ),
         )
 
@@ -185,6 +189,7 @@ class NeuralNetwork(BuiltNetwork):
         checkpoint_path: str | Path | None = None,
         checkpoint_every: int = 1,
         resume: bool = True,
+        description: str = "training",
     ) -> History:
         """Train on samples and validate on others after every epoch.
 
@@ -208,6 +213,8 @@ class NeuralNetwork(BuiltNetwork):
         max_minutes, checkpoint_path, checkpoint_every, resume
             As in :meth:`train`. The folder gets the best weights, too
             (:meth:`load_checkpoint`).
+        description
+            As in :meth:`train`.
 
         Returns
         -------
@@ -231,6 +238,7 @@ class NeuralNetwork(BuiltNetwork):
                 checkpoint_path=checkpoint_path,
                 checkpoint_every=checkpoint_every,
                 resume=resume,
+                description=description,
             ),
         )
 

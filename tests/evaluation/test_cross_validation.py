@@ -344,7 +344,7 @@ def test_resume_begins_where_nothing_is(model: Any, samples: list[str], tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 40}, r"2 finished fold\(s\).*fold 0: epochs was 20, is 40\. fold 1: epochs"),
+        ({"epochs": 40}, r"2 fold\(s\).*fold 0: epochs was 20, is 40\. fold 1: epochs"),
         ({"iterations": 5}, "fold 0: iterations was None, is 5"),
         ({"seed": 1, "splitter": KFold(3, shuffle=True, random_state=0)}, "0: seed was 0, is 1"),
         ({"seed": 1}, r"other subjects for training \(only then: .*, only now: case_.*validation"),

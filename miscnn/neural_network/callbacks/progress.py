@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,17 @@ _INTERVAL = 0.1  # seconds between two updates at least
 _LOG_INTERVAL = 10.0  # where each update is another line: in files
 _LEAST_BAR = 8  # columns
 _FORMAT = "{desc}|{bar}| "
+
+
+# Columns where a terminal does not say how many it has: tqdm would show nothing.
+_OF_SILENT_TERMINALS = 80
+
+
+def _is_silent_terminal() -> bool:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns == 0
+    except (AttributeError, OSError, ValueError):  # no terminal
+        return False
 
 
 class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -89,7 +101,8 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has 
             initial=self._position(),
             desc=self._head(False),
             bar_format=f"{_FORMAT}starting",
-            dynamic_ncols=True,
+            dynamic_ncols=not _is_silent_terminal(),
+            ncols=_OF_SILENT_TERMINALS if _is_silent_terminal() else None,
             # An average: epochs differ from their parts, by the validation at the end.
             smoothing=0.0,
         )

@@ -1,0 +1,212 @@
+"""What earlier runs have left: finished folds, and trainings that were interrupted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from miscnn._files import write_json
+from miscnn.evaluation._settings import Settings
+from miscnn.evaluation.detailed_validation import EvaluatedModel, class_names_by_label
+from miscnn.evaluation.splits import Fold, fold_path, hold_out
+from miscnn.exceptions import ConfigurationError
+from miscnn.neural_network._recipe import differences_of, different_subjects, recipe_of
+
+_log = logging.getLogger("miscnn.evaluation")
+
+_RUN = "run.json"
+_PLAN = "plan.json"
+# Versions that did not write these had no such settings.
+_ONCE_UNKNOWN = ("max_minutes", "early_stopping", "validate_volumes")
+
+
+class Task(NamedTuple):
+    """A fold that is to be run.
+
+    Attributes
+    ----------
+    number : int
+    subjects : Fold
+    folder : Path
+        Gets all that is written.
+    name : str
+        Stands before the progress bar of the training.
+    """
+
+    number: int
+    subjects: Fold
+    folder: Path
+    name: str
+
+    @property
+    def training_folder(self) -> Path:
+        """Where the training keeps its checkpoints until the fold is finished."""
+        return self.folder / "training"
+
+    def inner_split(self, settings: Settings) -> Fold:
+        """Return who is trained on, and who chooses the weights."""
+        training = self.subjects.training
+        if not settings.inner_validation:
+            return Fold(list(training), [])
+        rng = np.random.default_rng([settings.seed, self.number])
+        return hold_out(training, settings.inner_validation, rng)
+
+    def plan(self, model: EvaluatedModel, settings: Settings) -> dict[str, Any]:
+        """Return all that decides the result of the fold, as JSON values."""
+        inner = self.inner_split(settings)
+        interface = model.preprocessor.data_io.interface
+        names = class_names_by_label(settings.class_names, interface.classes)
+        return {
+            "fold": self.number,
+            "training": list(inner.training),
+            "inner_validation": list(inner.validation),
+            "validation": list(self.subjects.validation),
+            "seed": settings.seed,
+            "epochs": settings.n_epochs,
+            "iterations": settings.iterations,
+            "max_minutes": settings.max_minutes,
+            "early_stopping": settings.early_stopping,
+            "validate_volumes": settings.validate_volumes,
+            "class_names": list(names.values()),
+            "recipe": recipe_of(model),
+        }
+
+
+def tasks_of(folds: Sequence[Fold], path: Path) -> list[Task]:
+    """Return the tasks of a cross-validation; people count from 1, folders from 0."""
+    return [
+        Task(number, fold, fold_path(path, number), f"fold {number + 1}/{len(folds)}")
+        for number, fold in enumerate(folds)
+    ]
+
+
+def single_task(number: int, fold: Fold, path: Path) -> Task:
+    """Return the task of one fold of a cross-validation that was split beforehand."""
+    folder = fold_path(path, number)
+    document = path / "folds.json"
+    if not document.is_file():  # a fold's file may stand alone, as MIScnn 1.x wrote it
+        return Task(number, fold, folder, folder.name)
+    n_folds = json.loads(document.read_text(encoding="utf-8"))["n_folds"]
+    return Task(number, fold, folder, f"fold {number + 1}/{n_folds}")
+
+
+def finished_tasks(
+    tasks: Sequence[Task], path: Path, model: EvaluatedModel, settings: Settings
+) -> set[int]:
+    """Return the numbers of the finished folds; without ``resume`` there are none.
+
+    Raises
+    ------
+    ConfigurationError
+        If a fold that is finished, or was interrupted in its training, was run in another way
+        than it would be now; it names every difference.
+    """
+    finished: set[int] = set()
+    complaints = []
+    for task in tasks if settings.resume else ():
+        done = (task.folder / _RUN).is_file()
+        file = task.folder / _RUN if done else task.training_folder / _PLAN
+        if not file.is_file():
+            continue
+        before = json.loads(file.read_text(encoding="utf-8"))
+        differences = _differences(before, task.plan(model, settings))
+        if done:
+            finished.add(task.number)
+            if settings.run_detailed_evaluation and not before["scored"]:
+                differences.append("its subjects were not scored")
+            if settings.save_models and not (task.folder / "model.keras").exists():
+                differences.append("its weights were not kept")
+        if differences:
+            which = f"fold {task.number}" + ("" if done else " (interrupted)")
+            complaints.append(f"{which}: {'; '.join(differences)}")
+    if complaints:
+        raise ConfigurationError(
+            f"{len(complaints)} fold(s) in {path} were not run as they would be now. "
+            f"{'. '.join(complaints)}. Go on with the settings of then, choose another "
+            "evaluation_path, or begin anew with resume=False"
+        )
+    return finished
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    differences = []
+    for name, value in now.items():
+        if name in ("training", "inner_validation", "validation"):
+            differences += different_subjects(name.replace("_", " "), before[name], value)
+        elif name in before or name in _ONCE_UNKNOWN:  # older versions wrote less
+            differences += differences_of(name, before.get(name), value)
+    return differences
+
+
+def tell_finished(finished: Collection[int], n_folds: int, path: Path, verbose: int) -> None:
+    """Tell which folds are not run again."""
+    if not finished:
+        return
+    folds = f"{n_folds} folds are" if n_folds > 1 else "1 fold is"
+    text = (
+        f"taken over, not run again: fold {', '.join(map(str, sorted(finished)))} "
+        f"({len(finished)} of {folds} finished in {path})"
+    )
+    _log.info(text)
+    if verbose:
+        tqdm.write(text, file=sys.stderr)  # where the bars are
+
+
+def discard_earlier(
+    tasks: Sequence[Task], path: Path, finished: Collection[int], resume: bool
+) -> None:
+    """Take away the marks and the trainings of earlier runs that this run does not go on with.
+
+    Otherwise a run that is broken off and resumed would take folds of the run before it.
+    """
+    kept = {task.folder for task in tasks if task.number in finished}
+    going_on = {task.folder for task in tasks} - kept if resume else set()
+    for folder in path.glob("fold_*"):
+        if folder not in kept:
+            (folder / _RUN).unlink(missing_ok=True)
+        if folder not in going_on:
+            discard_training(folder / "training")
+
+
+def begin_training(task: Task, model: EvaluatedModel, settings: Settings) -> bool:
+    """Prepare the folder of a training; return whether there is one to go on with.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder holds a training of somebody else's.
+    """
+    from miscnn.neural_network.checkpoint import LAST  # slow to import
+
+    folder = task.training_folder
+    if not settings.resume:
+        discard_training(folder)
+    goes_on = (folder / _PLAN).is_file()
+    if not goes_on and (folder / LAST).exists():
+        raise ConfigurationError(
+            f"{folder} holds checkpoints of a training that no fold has made; choose another "
+            "evaluation_path, or move the folder away"
+        )
+    write_json(folder / _PLAN, task.plan(model, settings))
+    return goes_on
+
+
+def discard_training(folder: Path) -> None:
+    """Remove the training of a fold; what else somebody has put into its folder stays."""
+    if not (folder / _PLAN).is_file():
+        return
+    from miscnn.neural_network.checkpoint import BEST, LAST
+
+    # The plan says whose training it is, so it goes last.
+    for name in (LAST, BEST, "history.tsv", *(f.name for f in folder.glob(".writing-*")), _PLAN):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
