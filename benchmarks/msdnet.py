@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _timing import in_own_process, peak_memory, random_batch, timed, write
 
 from miscnn._keras import keras, ops
 from miscnn.neural_network.architecture.msdnet import MSDNet
@@ -68,31 +66,17 @@ def build(variant: str, dimensions: int, depth: int) -> Any:
     return create((None,) * dimensions + (1,), 2)
 
 
-def batch(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    images = np.random.default_rng(0).normal(size=(*shape, 1)).astype("float32")
-    return images, np.eye(2, dtype="float32")[(images[..., 0] > 0).astype(int)]
-
-
-def peak() -> float:
-    """Return the peak memory of this process in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
 def measure(variant: str, shape: tuple[int, ...], depth: int, repeats: int) -> dict[str, float]:
-    images, targets = batch(shape)
+    images, targets = random_batch(shape, 2)
     keras.utils.set_random_seed(0)
-    before = peak()
+    before = peak_memory()
     begin = time.perf_counter()
     model = build(variant, len(shape) - 1, depth)
     model.compile("adam", "categorical_crossentropy", jit_compile=False)
     model.train_on_batch(images, targets)
     first = time.perf_counter() - begin
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        model.train_on_batch(images, targets)
-        times.append(time.perf_counter() - begin)
-    return {"first": first, "step": statistics.median(times), "memory": peak() - before}
+    times = timed(lambda: model.train_on_batch(images, targets), repeats, warm_up=0)
+    return {"first": first, "step": statistics.median(times), "memory": peak_memory() - before}
 
 
 def compare(depth: int) -> dict[str, float]:
@@ -109,7 +93,7 @@ def compare(depth: int) -> dict[str, float]:
             plain.get_layer(f"conv_{i}").set_weights([ops.convert_to_numpy(layer.kernel(i))])
         head = ops.convert_to_numpy(layer.head_kernel)
         plain.get_layer("head").kernel.assign(head.reshape((1,) * dimensions + head.shape))
-        images, targets = map(tf.constant, batch(shape))
+        images, targets = map(tf.constant, random_batch(shape, 2))
         outputs, found = [], []
         for model, kernels in (
             (ours, [layer.kernels, layer.head_kernel]),
@@ -127,18 +111,6 @@ def compare(depth: int) -> dict[str, float]:
             np.abs(own - expected).max() / np.abs(expected).max()
         )
     return worst
-
-
-def in_own_process(*arguments: str) -> dict[str, float]:
-    """Run this script on one variant and read what it prints last."""
-    command = [sys.executable, __file__, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(
-            f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-2000:]}"
-        )
-    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
 
 
 def free_memory() -> float:
@@ -185,7 +157,7 @@ def main() -> None:
                 if need > free:
                     print(f"{case:17} chain  skipped: needs about {need:.0f} GB of {free:.0f} GB")
                     continue
-            row = in_own_process("--only", variant, "--cases", case, *common)
+            row = in_own_process(__file__, "--only", variant, "--cases", case, *common)
             rows[case][variant] = row
             print(
                 f"{case:17} {variant:6} {row['first']:8.1f} s {row['step']:7.2f} s "
@@ -200,11 +172,12 @@ def main() -> None:
                 f"{ratios['memory']:5.1f}"
             )
     # Rounding grows with depth through the normalisations; a third suffices to see an error.
-    rows["differences"] = in_own_process("--only", "compare", "--depth", str(options.depth // 3))
+    rows["differences"] = in_own_process(
+        __file__, "--only", "compare", "--depth", str(options.depth // 3)
+    )
     for name, value in rows["differences"].items():
         print(f"largest difference, {name}: {value:.1e}")
-    if options.json is not None:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    write(options.json, rows)
     if max(rows["differences"].values()) > 1e-4:
         raise SystemExit("ours and the chain differ by more than 1e-4")
 

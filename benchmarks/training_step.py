@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _timing import write
+from _timing import (
+    in_own_process,
+    limit_tensorflow,
+    peak_memory,
+    random_batch,
+    timed,
+    write,
+)
 
 CHANNELS, LABELS = 1, 3
 LEARNING_RATE, MOMENTUM = 1e-2, 0.99
@@ -35,10 +40,7 @@ Step = Callable[[], float]
 
 def batch(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """Return images and one-hot truth, channels last."""
-    shape = (options.batch, *(options.patch,) * 3)
-    images = np.random.default_rng(0).normal(size=(*shape, CHANNELS)).astype("float32")
-    labels = np.digitize(images[..., 0], (0.0, 1.0))
-    return images, np.eye(LABELS, dtype="float32")[labels]
+    return random_batch((options.batch, *(options.patch,) * 3), LABELS)
 
 
 def network(options: argparse.Namespace) -> Any:
@@ -127,59 +129,29 @@ def pytorch(options: argparse.Namespace) -> tuple[Step, int]:
     return step, parameters
 
 
-def peak() -> float:
-    """Return the peak memory of this process in GB.
-
-    Unlike ``ru_maxrss`` it does not remember the process that started this one.
-    """
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
-
-
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Measure one framework in this process."""
     if options.only == "ours":
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(options.threads)
+        limit_tensorflow(options.threads)
         import miscnn.neural_network.losses  # noqa: F401 - no import may count as work
     else:
         import dynamic_network_architectures.architectures.unet  # noqa: F401
         import torch
 
         torch.set_num_threads(options.threads)
-    before = peak()
+    before = peak_memory()
     begin = time.perf_counter()
     step, parameters = {"ours": ours, "pytorch": pytorch}[options.only](options)
     losses = [step()]
     first = time.perf_counter() - begin
-    times = []
-    for number in range(options.warm_up + options.repeats):
-        begin = time.perf_counter()
-        losses.append(step())
-        if number >= options.warm_up:
-            times.append(time.perf_counter() - begin)
+    times = timed(lambda: losses.append(step()), options.repeats, options.warm_up)
     return {
         "first": first,
         "steps": times,
-        "memory": peak() - before,
+        "memory": peak_memory() - before,
         "parameters": parameters,
         "losses": losses,
     }
-
-
-def in_own_process(options: argparse.Namespace, framework: str, stages: str) -> dict[str, Any]:
-    """Run this script on one framework and read what it prints last."""
-    command = [sys.executable, __file__, "--only", framework, "--stages", stages, *sys.argv[1:]]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(options.threads))
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **threads}
-    )
-    if done.returncode:
-        raise SystemExit(f"{framework} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, float]:
@@ -217,7 +189,8 @@ def main() -> None:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in FRAMEWORKS}
     for _ in range(options.rounds):
         for name in FRAMEWORKS:
-            runs[name].append(in_own_process(options, name, stages))
+            only = ("--only", name, "--stages", stages, *sys.argv[1:])
+            runs[name].append(in_own_process(__file__, *only, threads=options.threads))
     counts = {name: runs[name][0]["parameters"] for name in FRAMEWORKS}
     if len(set(counts.values())) > 1:
         raise SystemExit(f"the networks are not the same: parameters {counts}")

@@ -33,6 +33,24 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove temporary files of processes on this machine that are no more."""
+    for leftover in Path(folder).glob(".writing-*"):
+        with suppress(IndexError, ValueError, FileNotFoundError):
+            if not _runs(int(leftover.name.split("-")[1])):
+                leftover.unlink()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
 def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write text (UTF-8) atomically."""
     with atomic_path(target) as temporary:

@@ -21,6 +21,8 @@ def read_class_weights(
     if class_weight is None:
         return None
     if isinstance(class_weight, Mapping):
+        if not class_weight:
+            raise ConfigurationError("class_weight is empty; name at least one class, or give None")
         unknown = sorted(set(class_weight) - set(range(classes)))
         if unknown:
             raise ConfigurationError(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from miscnn._keras import keras, ops
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network import _reductions as reductions
@@ -95,7 +97,7 @@ def categorical_focal_loss(alpha: Sequence[float] | float, gamma: float = 2.0) -
     gamma : float
         Voxels that are right already count the less, the larger it is.
     """
-    alphas = [float(alpha)] if isinstance(alpha, (int, float)) else [float(a) for a in alpha]
+    alphas = [float(a) for a in np.atleast_1d(np.asarray(alpha, dtype=float))]
     return FactoryLoss("categorical_focal_loss", {"alpha": alphas, "gamma": gamma})
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Self
 
-from miscnn._keras import compile_ahead
+from miscnn._keras import compile_ahead, keras
 from miscnn.exceptions import ConfigurationError, NotFittedError
 from miscnn.neural_network._class_weights import weighted_loss, without_unlabelled
 from miscnn.neural_network._distribution import as_distribution
-from miscnn.neural_network._precision import check_precision, precision_scope
+from miscnn.neural_network._precision import check_device, check_precision, precision_scope
 from miscnn.neural_network._state import alike, clone_metric, seeded, take_over
 from miscnn.neural_network.architecture.base import Architecture
 from miscnn.neural_network.architecture.unet.standard import UNetStandard
@@ -21,6 +22,8 @@ from miscnn.neural_network.schedules import Schedule, as_schedule
 from miscnn.processing.network_grid import network_grid
 from miscnn.processing.patches import WindowWeight
 from miscnn.processing.preprocessor import Preprocessor
+
+_log = logging.getLogger("miscnn.neural_network.model")
 
 
 class BuiltNetwork:
@@ -84,7 +87,7 @@ class BuiltNetwork:
             ema=ema,
             accumulation=gradient_accumulation,
         )
-        if schedule is not None and not isinstance(self.learning_rate, (int, float)):
+        if schedule is not None and self.optimizer_recipe.schedules_itself(self.learning_rate):
             raise ConfigurationError(
                 "learning_rate is a schedule of Keras' already; give a number, or no schedule"
             )
@@ -96,8 +99,10 @@ class BuiltNetwork:
         self._given_statistics = preprocessor.get_statistics()
         self._must_learn = _must_learn(preprocessor)
         self._compiled_predictor: tuple[Any, Network] | None = None
+        self._loaded_weights: list[Any] | None = None
         self.model: Any = self._build()
         self._compile()
+        self._warn_of_small_patches()
 
     # ------------------------------------------------------------------ building
 
@@ -113,7 +118,9 @@ class BuiltNetwork:
             self.architecture.create_model_3D if axes == 3 else self.architecture.create_model_2D
         )
         with self.distribution.scope(), precision_scope(self.precision), seeded(self.seed):
-            return create(input_shape, self.preprocessor.classes)
+            model = create(input_shape, self.preprocessor.classes)
+        check_device(model)
+        return model
 
     def _adapted(self, indices: Sequence[str] | None) -> Architecture:
         """Fit the architecture that was given to the headers of subjects; None for all."""
@@ -142,6 +149,9 @@ class BuiltNetwork:
             loss = without_unlabelled(loss)
         recipe = self.preprocessor
         loss = self.distribution.loss(loss, recipe.classes, recipe.network_axes)
+        for metric in self.metrics:
+            if isinstance(metric, keras.metrics.Metric):
+                metric.reset_state()  # Keras does not, before the first epoch after compiling
         with self.distribution.scope():
             optimizer = self._make_optimizer() if optimizer is None else optimizer
             self.distribution.check(recipe.batch_size, optimizer)
@@ -156,15 +166,39 @@ class BuiltNetwork:
                 jit_compile=compile_ahead(),
             )
 
+    def _warn_of_small_patches(self) -> None:
+        patch, multiple = self.preprocessor.patch_shape, self.multiple
+        if patch is None or max(multiple) == 1 or len(patch) != len(multiple):
+            return
+        if all(size <= least for size, least in zip(patch, multiple, strict=True)):
+            _log.warning(
+                "patch_shape is %s and the network reduces by %s: one voxel is left at its bottom, "
+                "which instance normalisation makes 0. Take larger patches or less depth",
+                tuple(patch), multiple,
+            )  # fmt: skip
+
+    def _fresh(self) -> Any:
+        """Make the network anew, with its initial weights: drawn, or those that were loaded."""
+        model = self._build()
+        if self._loaded_weights is not None:
+            model.set_weights(self._loaded_weights)
+        return model
+
     def reset_weights(self) -> None:
-        """Go back to the initial weights; statistics of the training set are forgotten."""
-        self.model.set_weights(self._build().get_weights())
+        """Go back to the initial weights; statistics of the training set are forgotten.
+
+        The initial weights are those of the construction, or of the last ``load_weights``.
+        """
+        self.model.set_weights(self._fresh().get_weights())
         self._epochs_trained = 0
         self._statistics = None
 
     def reset(self) -> None:
-        """Go back to the state after construction: weights, optimizer, fitted statistics."""
-        fresh = self._build()
+        """Go back to the initial weights, with a fresh optimizer and nothing learned from data.
+
+        The initial weights are those of the construction, or of the last ``load_weights``.
+        """
+        fresh = self._fresh()
         with self.distribution.scope():
             optimizer = self._make_optimizer()
             optimizer.build(fresh.trainable_variables)

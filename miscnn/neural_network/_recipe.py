@@ -5,10 +5,13 @@ Imported without Keras.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from miscnn._configurable import Configurable, json_values, serialize
 
@@ -28,6 +31,8 @@ def recipe_of(model: Any) -> dict[str, Any]:
     parts = {name: getattr(model, name) for name in _RECIPE_PARTS if hasattr(model, name)}
     if hasattr(model, "_given_architecture"):  # not what a fold's training subjects made of it
         parts["architecture"] = model._given_architecture
+    if getattr(model, "_loaded_weights", None) is not None:
+        parts["loaded_weights"] = _digest(model._loaded_weights)
     if hasattr(model, "members"):
         parts["members"] = [recipe_of(member) for member in model.members]
     if hasattr(parts.get("folds"), "split") and not isinstance(parts["folds"], Configurable):
@@ -42,6 +47,13 @@ def recipe_of(model: Any) -> dict[str, Any]:
         parts["interface"] = interface
     recipe: dict[str, Any] = _description(parts)
     return recipe
+
+
+def _digest(arrays: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _description(part: Any) -> Any:

@@ -11,8 +11,16 @@ from typing import Any
 from miscnn._keras import ops
 from miscnn.exceptions import ConfigurationError
 
-PROBABILITY_FLOOR = 1e-7
-"""What is added to a probability before its logarithm is taken (the value Keras clips at)."""
+PROBABILITY_FLOOR = 1e-30
+"""What is added to a probability p before its logarithm is taken.
+
+So small that the gradient of log p lives on through a softmax: p · d(log p)/dp stays 1 for a
+voxel that is wrong with certainty (p of 1e-13 where the logits differ by 30). 0 has a finite
+logarithm and derivative still.
+"""
+
+COMPLEMENT_FLOOR = 1e-7
+"""What is added to 1 less p before its logarithm is taken: much less than it is rounded to 0."""
 
 STRAIGHT_BELOW = 1e-6
 """Below it :func:`power` with an exponent under 1 is a straight line."""
@@ -58,6 +66,17 @@ def labelled(y_true: Any) -> Any:
     return ops.cast(found, "float32")
 
 
+def check_classes(y_pred: Any, what: str) -> None:
+    """Raise ConfigurationError if there is only one class, where ``what`` has no meaning."""
+    if y_pred.shape[-1] == 1:
+        raise ConfigurationError(
+            f"the network predicts one class, and {what} needs the background's probability "
+            "beside it: a voxel whose truth is 0 would have no class at all. Make a network of "
+            "two classes with softmax (the background is the first), and the truth one-hot in "
+            "two channels"
+        )
+
+
 def power(base: Any, exponent: float) -> Any:
     """base^exponent for bases from 0 on, with a finite derivative everywhere.
 
@@ -70,10 +89,11 @@ def power(base: Any, exponent: float) -> Any:
         return ops.ones_like(base)
     if exponent == 1:
         return base
-    if exponent > 1:
-        return ops.power(base, exponent)
+    if exponent > 1:  # a square is several times as fast as a power
+        return ops.square(base) if exponent == 2 else ops.power(base, exponent)
     # Not clipped in the selection alone: an infinite derivative times 0 is not a number.
-    curve = ops.power(ops.maximum(base, STRAIGHT_BELOW), exponent)
+    clipped = ops.maximum(base, STRAIGHT_BELOW)
+    curve = ops.sqrt(clipped) if exponent == 0.5 else ops.power(clipped, exponent)
     line = base * STRAIGHT_BELOW ** (exponent - 1)
     return ops.where(base < STRAIGHT_BELOW, line, curve)
 
@@ -142,13 +162,15 @@ def tanimoto_index(y_true: Any, y_pred: Any, smooth: float, over_batch: bool = F
     return (overlap + smooth) / (union + smooth)
 
 
-def inverse_square_volumes(volumes: Any) -> Any:
+def inverse_square_volumes(volumes: Any, weights: Any | None = None) -> Any:
     """1 / V² relative to the largest of its row, ``(n, classes)``; 1 where V is 0.
 
     Divided by the largest before they are squared: 1 / V² itself leaves float32 for soft
-    labels.
+    labels. Classes whose entry of ``weights``, ``(classes,)``, is 0 are taken as absent.
     """
     present = volumes > 0
+    if weights is not None:
+        present = ops.logical_and(present, weights > 0)
     infinite = ops.full_like(volumes, float("inf"))
     smallest = ops.min(ops.where(present, volumes, infinite), axis=-1, keepdims=True)
     ratios = smallest / ops.where(present, volumes, ops.ones_like(volumes))
@@ -168,9 +190,15 @@ def crossentropy(
 
     With ``class_weights`` it is the mean weighted by the weight of each voxel's true class;
     0 where all weights are 0. ``focus`` is a factor of −log p for each voxel and class. The
-    floor is added, not clipped at: the value stays the same to 1e-7, but a probability below
-    the floor still has a gradient, and without a selection the step is faster.
+    floor is added, not clipped at: a probability below it still has a gradient, and without a
+    selection the step is faster.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is only one class.
     """
+    check_classes(y_pred, "cross-entropy")
     log = ops.log(y_pred + PROBABILITY_FLOOR)
     if focus is not None:
         log = focus * log
@@ -198,7 +226,7 @@ def binary_crossentropies(
     ``counting`` is 1 for the N voxels that count and 0 for others, ``(batch, …, 1)``.
     """
     # 1 − p is rounded: for a p of the size of 1 it may be a little below 0.
-    log_not = ops.log(ops.maximum(1.0 - y_pred, 0.0) + PROBABILITY_FLOOR)
+    log_not = ops.log(ops.maximum(1.0 - y_pred, 0.0) + COMPLEMENT_FLOOR)
     terms = fn_weight * y_true * ops.log(y_pred + PROBABILITY_FLOOR)
     terms = terms + fp_weight * counting * (1.0 - y_true) * log_not
     return ops.divide_no_nan(-class_sums(terms, over_batch), class_sums(counting, over_batch))

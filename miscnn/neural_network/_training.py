@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,19 +22,26 @@ from miscnn.neural_network.callbacks.course import Course
 from miscnn.neural_network.callbacks.logs import EpochLog, TSVLog
 from miscnn.neural_network.callbacks.progress import ProgressBar
 from miscnn.neural_network.callbacks.volumes import VOLUME_DICE, VolumeValidation
-from miscnn.neural_network.callbacks.weights import BestWeights, EarlyStopping, averages_weights
+from miscnn.neural_network.callbacks.weights import (
+    AveragedValidation,
+    BestWeights,
+    EarlyStopping,
+    averages_weights,
+)
 from miscnn.neural_network.checkpoint import Checkpoints, SavesCheckpoints
 from miscnn.neural_network.history import History
 from miscnn.neural_network.schedules import Schedule
 from miscnn.processing.data_generator import DataGenerator
 
 if TYPE_CHECKING:
+    from miscnn.neural_network._network import BuiltNetwork
     from miscnn.neural_network.model import NeuralNetwork
 
 _log = logging.getLogger("miscnn.neural_network.training")
 
 _DEFAULT_EPOCHS = 20
 _ENDLESS = 10**9
+_COUNTS = ("epochs", "iterations", "early_stopping", "validate_volumes", "checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,11 @@ class TrainingPlan:
     validate_volumes: int | None = None
     description: str = "training"
 
+    def __post_init__(self) -> None:
+        for name in _COUNTS:  # NumPy's integers cannot be written down
+            with suppress(TypeError):
+                object.__setattr__(self, name, operator.index(getattr(self, name)))
+
     def check(self) -> None:
         """Raise ConfigurationError for what cannot be."""
         if not self.training:
@@ -71,14 +85,10 @@ class TrainingPlan:
             raise ConfigurationError(
                 f"max_minutes is {self.max_minutes!r}; expected a positive number of minutes"
             )
-        for name in ("epochs", "iterations", "early_stopping", "validate_volumes"):
+        for name in _COUNTS:
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigurationError(f"{name} is {value!r}; expected 1 or more")
-        if self.checkpoint_every < 1:
-            raise ConfigurationError(
-                f"checkpoint_every is {self.checkpoint_every!r}; expected a number of epochs"
-            )
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ConfigurationError(f"{name} is {value!r}; expected a whole number, 1 or more")
 
     @property
     def last_epoch(self) -> int | None:
@@ -101,9 +111,11 @@ def train(network: NeuralNetwork, plan: TrainingPlan) -> History:
     if plan.class_weights != network._compiled_with[-1]:
         network._compile(plan.class_weights, network.model.optimizer)  # which goes on
     first = network._epochs_trained
+    if checkpoints is not None:
+        _build_optimizer(network)
     if saved is not None:
         first = int(saved.document["first_epoch"])
-        _restore(network, saved)
+        restore(network, saved)
     return _Session(network, plan, checkpoints, saved, first).run()
 
 
@@ -118,8 +130,22 @@ def _opened(
         checkpoints.discard()
     saved = checkpoints.read()
     if saved is not None:
-        _log.info("going on after epoch %d of %s", saved.document["epochs"], checkpoints.folder)
+        _tell(saved, plan)
     return checkpoints, saved
+
+
+def _tell(saved: CheckpointFile, plan: TrainingPlan) -> None:
+    done, folder = int(saved.document["epochs"]), saved.path.parent
+    wanted = plan.last_epoch
+    if wanted is not None and wanted < done:
+        _log.warning(
+            "%s holds %d epochs, %d were asked for: it returns all of them", folder, done, wanted
+        )
+    elif saved.document["stopped"]:
+        _log.warning("%s holds a training that was ended after epoch %d: it is not trained on by "
+                     "more epochs", folder, done)  # fmt: skip
+    else:
+        _log.info("going on after epoch %d of %s", done, folder)
 
 
 def _call(network: NeuralNetwork, plan: TrainingPlan) -> dict[str, Any]:
@@ -132,6 +158,7 @@ def _call(network: NeuralNetwork, plan: TrainingPlan) -> dict[str, Any]:
         "class_weights": None if plan.class_weights is None else list(plan.class_weights),
         "early_stopping": plan.early_stopping,
         "max_minutes": plan.max_minutes,
+        "precision": network.model.dtype_policy.name,
         "validate_volumes": plan.validate_volumes,
         "callbacks": [type(callback).__name__ for callback in plan.callbacks],
     }
@@ -153,13 +180,19 @@ def _prepare(network: NeuralNetwork, plan: TrainingPlan, saved: CheckpointFile |
     recipe.prepare([*plan.training, *(plan.validation or ())], verbose=plan.verbose)
 
 
-def _restore(network: NeuralNetwork, saved: CheckpointFile) -> None:
+def restore(network: BuiltNetwork, saved: CheckpointFile) -> None:
+    """Give a network and its optimizer the values of a checkpoint."""
+    _build_optimizer(network)
+    saved.restore("model", network.model.variables)
+    saved.restore("optimizer", network.model.optimizer.variables)
+
+
+def _build_optimizer(network: BuiltNetwork) -> None:
+    """Make the variables of an optimizer, which otherwise come with the first step."""
     optimizer = network.model.optimizer
     if not optimizer.built:
         with network.distribution.scope():
             optimizer.build(network.model.trainable_variables)
-    saved.restore("model", network.model.variables)
-    saved.restore("optimizer", optimizer.variables)
 
 
 class _Session:
@@ -209,15 +242,18 @@ class _Session:
                     shuffle=False,  # the generator has an order of its own
                     verbose=0,
                 )
+        except Exception as error:
+            failures = [each.failure for each in (self.batches, self.checks) if each is not None]
+            for failure in filter(None, failures):
+                raise failure from error  # not as the backend's, which has threads of its own
+            raise
         finally:
             self.course.close(network.model)
             for callback in self.callbacks:
-                if isinstance(callback, ProgressBar):
+                if isinstance(callback, ProgressBar | AveragedValidation):
                     callback.close()
+            network._epochs_trained = self.first_epoch + self.log.history.epochs
         history = self.log.history
-        network._epochs_trained = self.first_epoch + history.epochs
-        if self.saver is not None:
-            self.saver.write(network.model)
         if plan.restore_best and self.best is not None:
             self.best.restore(network.model)
         return history
@@ -259,8 +295,12 @@ class _Session:
             callbacks.append(TSVLog(checkpoints.folder / "history.tsv"))
         remembering = callbacks[1 if plan.validate_volumes else 0 :]
         if self.checks is not None and averages_weights(self.network.model.optimizer):
-            # The validation sees the averaged weights, which the training ends with.
-            callbacks.append(keras.callbacks.SwapEMAWeights())
+            if keras.backend.backend() == "jax":
+                raise ConfigurationError(
+                    "on the JAX backend averaged weights (ema) cannot be validated in a training; "
+                    "train without validation, without ema, or on TensorFlow or PyTorch"
+                )
+            callbacks.append(AveragedValidation())
         if plan.verbose:
             callbacks.append(
                 ProgressBar(

@@ -22,7 +22,7 @@ from miscnn.processing.preprocessor import Preprocessor
 if TYPE_CHECKING:
     from miscnn.neural_network.ensemble import StackedEnsemble
 
-_FORMAT = 1
+_FORMAT = 2
 _NETWORK = "model.keras"
 _PIPELINE = "pipeline.json"
 ENSEMBLE = "ensemble.json"

@@ -2,10 +2,10 @@
 
 The folder of a training holds
 
-- ``last.npz``: after the last finished epoch everything that the rest of the training depends on:
-  variables of the network (states of its random numbers included) and of the optimizer, number
-  of the epoch (batches depend on seed, epoch and their number alone), learning rate, state of the
-  callbacks, values logged, what was learned from the training subjects;
+- ``last.npz``: from the beginning on, and after finished epochs, everything that the rest of the
+  training depends on: variables of the network (states of its random numbers included) and of
+  the optimizer, number of the epoch (batches depend on seed, epoch and their number alone),
+  learning rate, state of the callbacks, values logged, what was learned from the training subjects;
 - ``best.npz``: the variables of the network after the best epoch, if there is a validation;
 - ``history.tsv``: the values logged.
 
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from miscnn._configurable import json_values
+from miscnn._files import remove_leftovers
 from miscnn._keras import keras
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network import _checkpoint_file
@@ -67,11 +68,10 @@ class Checkpoints:
         DamagedFileError
             If the file is damaged.
         """
-        for leftover in self.folder.glob(".writing-*.npz"):  # of a process that was killed
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(self.folder)
         path = self.folder / LAST
         if not path.exists():
-            self.best.unlink(missing_ok=True)  # of a training that was killed in its first epoch
+            self.best.unlink(missing_ok=True)
             return None
         saved = _checkpoint_file.read(path)
         differences = differences_of("", saved.document["call"], self._call)
@@ -151,6 +151,7 @@ class SavesCheckpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         if self._saved is None:
+            self.write(self.model)
             return
         states = self._saved.document["callbacks"]
         for number, (callback, state) in enumerate(zip(self._callbacks, states, strict=True)):
@@ -167,7 +168,8 @@ class SavesCheckpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         self.epochs = epoch + 1
         # Ended by a callback or the clock: whoever comes back must not train on.
         self._stopped = bool(self.model.stop_training)
-        if self.epochs % self._every == 0:
+        last = self._stopped or self.epochs == self.params["epochs"]
+        if last or self.epochs % self._every == 0:
             self.write(self.model)
 
     def write(self, model: Any) -> None:

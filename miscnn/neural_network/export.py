@@ -234,17 +234,25 @@ def _describe(file: Path, shape: Sequence[int | None], description: dict[str, An
 
 @contextmanager
 def _atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``target``; give it that name if all went well."""
+    """Yield a temporary name beside ``target``; give it that name if all went well.
+
+    If not, what had the name before has it still.
+    """
     temporary = target.parent / f".writing-{os.getpid()}-{secrets.token_hex(6)}"
     replaced = temporary.with_name(temporary.name + "-replaced")
     try:
         yield temporary
         if target.exists():  # no system replaces a folder that is not empty
             target.rename(replaced)
-        temporary.rename(target)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(target)
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
 
 
 @contextmanager

@@ -105,6 +105,7 @@ class _PooledScore(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no 
                 "compile(metrics=…), not to weighted_metrics"
             )
         y_true, y_pred = reductions.checked(y_true, y_pred)
+        reductions.check_classes(y_pred, f"{self.name}, a score of label maps,")
         if max(self._classes) >= y_pred.shape[-1]:
             raise ConfigurationError(
                 f"{self.name} scores class {max(self._classes)}, but the network predicts the "

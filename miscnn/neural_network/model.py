@@ -17,7 +17,8 @@ from miscnn.neural_network import _checkpoint_file
 from miscnn.neural_network._class_weights import read_class_weights
 from miscnn.neural_network._network import BuiltNetwork
 from miscnn.neural_network._precision import precision_scope
-from miscnn.neural_network._training import TrainingPlan, train
+from miscnn.neural_network._recipe import differences_of, recipe_of
+from miscnn.neural_network._training import TrainingPlan, restore, train
 from miscnn.neural_network.checkpoint import BEST, LAST
 from miscnn.neural_network.export import ExportFormat, export_network
 from miscnn.neural_network.history import History
@@ -263,9 +264,20 @@ class NeuralNetwork(BuiltNetwork):
                     + (" with validation" if needed == BEST else "")
                 )
         last = _checkpoint_file.read(folder / LAST)
+        differences = differences_of("recipe", last.document["call"]["recipe"], recipe_of(self))
+        if differences:
+            raise ConfigurationError(
+                f"{folder} is of another network: {'; '.join(differences)}. Make the network as "
+                "it was for that training"
+            )
         self._adapt(last.document["call"]["training"])
-        weights = last if which == "last" else _checkpoint_file.read(folder / BEST)
-        weights.restore("model", self.model.variables)
+        self._compile()
+        if which == "last":
+            restore(self, last)
+            with self.distribution.scope():  # where weights are averaged: the averages
+                self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        else:
+            _checkpoint_file.read(folder / BEST).restore("model", self.model.weights)
         self._statistics = last.document["statistics"]
         self._epochs_trained = last.document["first_epoch"] + last.document["epochs"]
 
@@ -342,7 +354,9 @@ class NeuralNetwork(BuiltNetwork):
     ) -> TransferReport:
         """Begin with the weights of another network, wherever name and shape agree (fine-tuning).
 
-        Statistics of the data are not taken over: they are learned from the new training samples.
+        They are the initial weights from now on, to which :meth:`reset` (and so every fold of a
+        cross-validation) goes back. Statistics of the data are not taken over: they are learned
+        from the new training samples. An architecture that adapts to the data stays as it is.
 
         Parameters
         ----------
@@ -368,6 +382,10 @@ class NeuralNetwork(BuiltNetwork):
         source = source.model if isinstance(source, BuiltNetwork) else source
         report = transfer_weights(self.model, source, channels, custom_objects=custom_objects)
         self._compile()  # what an optimizer remembers belongs to the weights there were
+        self._loaded_weights = self.model.get_weights()
+        self._given_architecture = self.architecture  # what the weights are of stays
+        self._statistics = None
+        self._epochs_trained = 0
         return report
 
     def export(self, path: str | Path, format: ExportFormat = "onnx") -> Path:

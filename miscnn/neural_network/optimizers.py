@@ -102,6 +102,12 @@ class OptimizerRecipe(Configurable):
             options["gradient_accumulation_steps"] = self.accumulation
         return self._named()(**options)
 
+    def schedules_itself(self, learning_rate: Any) -> bool:
+        """Tell whether a schedule of Keras' decides about the learning rate."""
+        if not isinstance(self.optimizer, str):
+            learning_rate = self.optimizer["config"]["learning_rate"]
+        return not isinstance(learning_rate, (int, float))
+
     def _named(self) -> Any:
         known = {
             name.lower(): kind

@@ -68,6 +68,8 @@ class DataGenerator(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
             self._batches = _stored(maker, sample_list, preprocessor, multiple)
         self._iterations = iterations
         self._epoch = first_epoch
+        self.failure: Exception | None = None
+        """Why no batch could be made, which a backend tells in words of its own."""
         self._threads = workers
         self._pool: ThreadPoolExecutor | None = None
         self._pending: dict[int, Future[Batch]] = {}
@@ -79,6 +81,13 @@ class DataGenerator(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
 
     def __getitem__(self, number: int) -> Batch:
         """Return a batch: images ``(b, …, c)`` and one-hot labels ``(b, …, classes)``."""
+        try:
+            return self._made(number)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _made(self, number: int) -> Batch:
         if not self._threads:
             return self._batches.batch(self._epoch, number)
         with self._lock:

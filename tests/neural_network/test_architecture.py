@@ -69,7 +69,7 @@ def test_parameters_are_as_many_as_the_formula_says(
 
 def test_pinned_parameters() -> None:
     # The published figure of the U-Net with 32 to 512 feature maps (in the code of UNet++).
-    plain = UNetStandard(normalization=None)
+    plain = UNetStandard(normalization=None, activation="sigmoid")
     assert plain.create_model_2D((None, None, 1), n_labels=1).count_params() == 7_759_521
     assert UNetStandard().create_model_2D((None, None, 1)).count_params() == 7_762_498
     small = UNetStandard(n_filters=8, depth=3).create_model_3D((None, None, None, 1), 3)

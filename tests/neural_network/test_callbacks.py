@@ -67,8 +67,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Terminal:
     plain = progress.tqdm
 
     def on_terminal(**options: Any) -> Any:
-        options["dynamic_ncols"] = False
-        bar = plain(**options, file=terminal, ncols=80, ascii=" =")
+        options |= {"dynamic_ncols": False, "ncols": 80}
+        bar = plain(**options, file=terminal, ascii=" =")
         bar._time = clock
         bar.start_t = clock.now
         return bar

@@ -237,8 +237,35 @@ report["cases"]["after reset"] = compare(one, two)
 report["cases"]["copies with clipping and averages"] = compare(
     network(None, **options).copy(), network("mirrored", **options).copy())
 report["odd batch"] = refusal(lambda: network("mirrored", 3))
+
+# A training in two calls, by two networks.
+options = dict(schedule="polynomial", weight_decay=1e-3)
+one = network(None, **options)
+one.train(["s0", "s1"], 2, 2, verbose=0)
+folder = tempfile.mkdtemp()
+
+class Interruption(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == at:
+            raise KeyboardInterrupt
+
+for at in (1, None):
+    two = network("mirrored", **options)
+    try:
+        two.train(["s0", "s1"], 2, 2, [Interruption()], verbose=0, checkpoint_path=folder)
+        report["finished at"] = at
+    except KeyboardInterrupt:
+        pass
+report["resumed"] = worst(one.model.get_weights(), two.model.get_weights())
 print(json.dumps(report))
 """
+
+
+_XLA_FLAGS = (
+    "--xla_force_host_platform_device_count=2",
+    # On a busy machine devices may have to wait long for each other.
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+)
 
 
 def run(code: str, backend: str) -> dict[str, Any]:
@@ -250,7 +277,7 @@ def run(code: str, backend: str) -> dict[str, Any]:
             "KERAS_BACKEND": backend,
             "CUDA_VISIBLE_DEVICES": "-1",
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_cpu_collective_call_terminate_timeout_seconds=600",
+            "XLA_FLAGS": " ".join(_XLA_FLAGS),
         },
         capture_output=True,
         text=True,
@@ -299,6 +326,8 @@ def test_a_network_trains_on_two_devices_as_on_one() -> None:
     report = run(_NETWORK, "tensorflow")
     equal(report)
     assert "take 2 or 4" in report["odd batch"]
+    assert report["finished at"] is None
+    assert report["resumed"] < 1e-5
 
 
 @pytest.mark.slow

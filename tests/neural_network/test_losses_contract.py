@@ -101,7 +101,7 @@ def test_the_contract_of_losses(loss: Any) -> None:
 
 # ------------------------------------------------------------------ finite for all probabilities
 
-SHAPE = (2, 3, 2, 2, 2)  # 3D
+SHAPE = (6, 3, 2, 2, 2)  # 3D
 REGION_OPTIONS: list[dict[str, Any]] = [
     {},
     {"ignore_unlabelled": True, "reduction_axes": "batch", "class_weights": (1.0, 3.0)},
@@ -112,10 +112,10 @@ REGION_OPTIONS: list[dict[str, Any]] = [
 def all_at_once(request: pytest.FixtureRequest) -> tuple[list[Any], LossGradient]:
     parts = every_loss(**request.param)
     total = CompoundLoss([(1.0, loss) for loss in parts])
-    return parts, LossGradient(total, SHAPE, traced=True)
+    return parts, LossGradient(total, SHAPE)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     prediction=hnp.arrays(
         np.float32,
@@ -153,7 +153,7 @@ def test_values_are_in_their_range_at_the_extremes() -> None:
         for y in truths:
             for p in (y, y[..., ::-1], np.ones_like(y)):
                 value = per_sample(loss, y, np.ascontiguousarray(p))
-                assert -1e-6 < value.min() <= value.max() < 20, loss.name
+                assert -1e-6 < value.min() <= value.max() < 75, loss.name
 
 
 def test_probabilities_that_rounding_lifts_above_one_are_no_nan() -> None:
@@ -260,8 +260,8 @@ def test_sums_are_taken_in_float32(cls: type[Any]) -> None:
         (lambda: CompoundLoss([(-1, Dice())]), "weight of loss 0 is -1"),
         (lambda: CompoundLoss([(1, "dice")]), "'dice' is no keras.losses.Loss"),
         (
-            lambda: CompoundLoss([(1, keras.losses.MeanSquaredError())], ignore_unlabelled=True),
-            "ignore_unlabelled cannot be handed on to mean_squared_error",
+            lambda: CompoundLoss([(1, keras.losses.MeanSquaredError())], reduction_axes="batch"),
+            "reduction_axes cannot be handed on to mean_squared_error",
         ),
     ],
 )

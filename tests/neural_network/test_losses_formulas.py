@@ -37,7 +37,7 @@ Array = NDArray[Any]
 Formula = Callable[[Array, Array, Array, bool, float], float]
 """Of truth and probabilities ``(voxels, classes)``, class weights, background, smoothing."""
 
-E = 1e-7  # the floor of probabilities
+E = 1e-30  # the floor of probabilities
 
 
 def class_mean(per_class: Array, w: Array, background: bool) -> float:
@@ -108,7 +108,7 @@ def topk(k: float) -> Formula:
 def generalised(y: Array, p: Array, w: Array, background: bool, e: float) -> float:
     first = 0 if background else 1
     volumes = y.sum(0)[first:]
-    present = volumes[volumes > 0]
+    present = volumes[(volumes > 0) & (w[first:] > 0)]
     v = np.where(volumes > 0, volumes, present.min())
     relative = (present.min() / v) ** 2 * w[first:] / w[first:].mean()
     overlap, total = (y * p).sum(0)[first:], (y + p).sum(0)[first:]
@@ -117,7 +117,7 @@ def generalised(y: Array, p: Array, w: Array, background: bool, e: float) -> flo
 
 def combo(y: Array, p: Array, w: Array, background: bool, e: float) -> float:
     t = smooth_labels(y, e)
-    bce = -(0.7 * t * np.log(p + E) + 0.3 * (1 - t) * np.log(1 - p + E)).mean(0)
+    bce = -(0.7 * t * np.log(p + E) + 0.3 * (1 - t) * np.log(1 - p + 1e-7)).mean(0)
     per_class = 0.6 * (1 - index_of("dice", y, p, 1e-5)) + 0.4 * bce
     return class_mean(per_class, w, background)
 

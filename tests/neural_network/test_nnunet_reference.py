@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miscnn._keras import ops
+from miscnn._keras import keras, ops
 from miscnn.neural_network.architecture.nnunet import NNUNet
 from miscnn.neural_network.architecture.nnunet_resenc import NNUNetResEnc
 
@@ -112,8 +112,18 @@ def test_parameters_are_those_of_the_reference(
 
 @pytest.mark.parametrize(("cls", "options", "dimensions", "parameters"), PARAMETERS)
 def test_parameters_are_as_many_as_written_down(
-    cls: type[Network], options: dict[str, Any], dimensions: int, parameters: int
+    cls: type[Network],
+    options: dict[str, Any],
+    dimensions: int,
+    parameters: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Most of the time would be spent on drawing a hundred million random numbers.
+    monkeypatch.setattr(
+        keras.initializers.VarianceScaling,
+        "__call__",
+        lambda self, shape, dtype=None: ops.zeros(shape, dtype),
+    )
     assert create(cls(**options), dimensions).count_params() == parameters
 
 

@@ -93,7 +93,7 @@ def test_best_and_last_weights_can_be_had(tmp_path: Path, new_network: MakeNetwo
     folder = tmp_path / "checkpoints"
     network = new_network(ema=None)
     history = evaluate(network, 6, checkpoint_path=folder)
-    best, last = new_network(), new_network()
+    best, last = new_network(ema=None), new_network(ema=None)
     best.load_checkpoint(folder)
     last.load_checkpoint(folder, "last")
     assert equal(best, network)
@@ -123,6 +123,54 @@ def test_more_epochs_go_on(tmp_path: Path, new_network: MakeNetwork) -> None:
     assert equal(parts, whole)
     rows = (tmp_path / "ck" / "history.tsv").read_text().splitlines()
     assert [row.split("\t")[0] for row in rows] == ["epoch", "1", "2", "3", "4", "5"]
+
+
+def test_averages_do_not_go_into_the_epochs_that_follow(
+    tmp_path: Path, new_network: MakeNetwork
+) -> None:
+    whole, parts = new_network(schedule=None), new_network(schedule=None)
+    whole.train(["s0", "s1"], 4, 2, verbose=0)
+    parts.train(["s0", "s1"], 2, 2, verbose=0, checkpoint_path=tmp_path / "ck")
+    parts = new_network(schedule=None)
+    parts.train(["s0", "s1"], 4, 2, verbose=0, checkpoint_path=tmp_path / "ck")
+    assert equal(parts, whole)
+    last = new_network(schedule=None)
+    last.load_checkpoint(tmp_path / "ck", "last")
+    assert equal(last, whole)
+    with pytest.raises(ConfigurationError, match=r"another network: recipe\.schedule"):
+        new_network(schedule="cosine").load_checkpoint(tmp_path / "ck", "last")
+
+
+def test_the_same_network_goes_on(tmp_path: Path, new_network: MakeNetwork) -> None:
+    """As in a notebook: interrupted in the first epoch, in a validation, and called again."""
+    whole, network = new_network(), new_network()
+    expected = evaluate(whole, 3)
+    interrupted(network, 0, 3, checkpoint_path=tmp_path / "ck")
+
+    class InValidation(Interruption):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            pass
+
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            if self._now == self.epoch:
+                raise KeyboardInterrupt
+
+    InValidation.__name__ = "Interruption"  # as far as the checkpoint can tell
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(network, 3, checkpoint_path=tmp_path / "ck", callbacks=[InValidation(1)])
+    history = evaluate(network, 3, checkpoint_path=tmp_path / "ck", callbacks=[Interruption(None)])
+    np.testing.assert_equal(history.history, expected.history)
+    assert equal(network, whole)
+
+
+def test_fewer_epochs_than_there_are(
+    tmp_path: Path, new_network: MakeNetwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = new_network()
+    network.train(["s0"], 2, np.int64(1), verbose=0, checkpoint_path=tmp_path / "ck")
+    history = network.train(["s0"], 1, 1, verbose=0, checkpoint_path=tmp_path / "ck")
+    assert history.epochs == 2
+    assert "holds 2 epochs, 1 were asked for" in caplog.text
 
 
 def test_another_training_is_refused(tmp_path: Path, new_network: MakeNetwork) -> None:

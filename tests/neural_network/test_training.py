@@ -12,7 +12,9 @@ import pytest
 
 import miscnn
 from miscnn._keras import keras
-from miscnn.exceptions import ConfigurationError
+from miscnn.data_loading.interfaces import DictionaryInterface
+from miscnn.exceptions import ConfigurationError, SampleError
+from miscnn.neural_network.architecture import NNUNet
 from miscnn.neural_network.schedules import CosineSchedule, PolynomialSchedule
 
 MakeNetwork = Callable[..., miscnn.NeuralNetwork]
@@ -151,6 +153,59 @@ def test_a_bundle_keeps_how_it_was_trained(tmp_path: Path, new_network: MakeNetw
     assert loaded.schedule == network.schedule
     assert loaded.optimizer_recipe == network.optimizer_recipe
     assert loaded.model.optimizer.use_ema
+
+
+def test_loaded_weights_are_the_initial_ones(tmp_path: Path, new_network: MakeNetwork) -> None:
+    source, network = new_network(), new_network(seed=6)
+    source.train(["s0", "s1"], 1, 2, verbose=0)
+    network.train(["s0"], 1, 1, verbose=0)
+    report = network.load_weights(source)
+    assert report.complete
+    for _ in range(2):  # reset, as the folds of a cross-validation do
+        for one, other in zip(source.model.get_weights(), network.model.get_weights(),
+                              strict=True):  # fmt: skip
+            np.testing.assert_array_equal(one, other)
+        network.train(["s2", "s3"], 1, 1, verbose=0)
+        assert network._statistics != source._statistics
+        network.reset()
+
+
+def test_networks_that_adapt_keep_what_was_loaded() -> None:
+    """Though the training subjects alone would ask for another network than all do."""
+    image = np.random.default_rng(0).normal(size=(16, 16, 16)).astype(np.float32)
+    labels = (image > 0).astype(np.uint8)
+    subjects = {
+        f"s{number}": (image, labels, None, {"spacing": (1.0, 1.0, thickness)})
+        for number, thickness in enumerate((1.0, 9.0, 9.0))
+    }
+    recipe = miscnn.Preprocessor(
+        miscnn.DataIO(DictionaryInterface(subjects, 1, 2)),
+        1, patch_shape=(16, 16, 16), data_aug=None, cache="memory",
+    )  # fmt: skip
+    network, source, fitted = (
+        miscnn.NeuralNetwork(
+            recipe, NNUNet("2018", base_features=2), optimizer="sgd", learning_rate=0.0, seed=seed
+        )
+        for seed in (0, 1, 2)
+    )
+    network.load_weights(source)
+    network.train(["s0"], 1, 1, verbose=0)
+    for one, other in zip(source.model.get_weights(), network.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    fitted.train(["s0"], 1, 1, verbose=0)
+    assert fitted.architecture != network.architecture
+
+
+def test_what_is_wrong_with_a_sample_is_told(new_network: MakeNetwork) -> None:
+    """Not as a failed operation of a graph, in whose threads batches are asked for."""
+    network = new_network()
+
+    def fail(*_: Any) -> Any:
+        raise SampleError("s0", "the file has gone")
+
+    network.preprocessor.data_augmentation.sample_parameters = fail
+    with pytest.raises(SampleError, match="the file has gone"):
+        network.train(["s0"], 1, 2, verbose=0)
 
 
 def test_mistakes_are_named(new_network: MakeNetwork) -> None:

@@ -12,15 +12,20 @@ from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network.architecture._nnunet_topology import (
     DEFAULT_PATCH,
     Topology,
-    multiple_of,
     plain_topology,
     topology,
 )
 from miscnn.neural_network.architecture.base import BothDimensions
-from miscnn.neural_network.architecture.blocks import Blocks, Sizes, per_level
-from miscnn.neural_network.deep_supervision import DeepSupervisionModel
+from miscnn.neural_network.architecture.blocks import (
+    Blocks,
+    Sizes,
+    finished,
+    multiple_of,
+    per_level,
+)
+from miscnn.neural_network.architecture.unet._base import check_activation
 
-__all__ = ["FittedUNet", "Form"]
+__all__ = ["CURRENT", "FittedUNet", "Form"]
 
 # He et al. 2015 for LeakyReLU with slope 0.01.
 _INITIALIZER = {
@@ -45,6 +50,17 @@ class Form:
     decoder_convolutions: int  # per stage
 
 
+CURRENT = Form(
+    base_features=32,
+    max_features=(512, 320),
+    strided=True,
+    deep_supervision=True,
+    bias=True,
+    decoder_convolutions=2,
+)
+"""That of nnU-Net 2.x."""
+
+
 class FittedUNet(BothDimensions):
     """A U-Net whose strides and kernels are fitted to patch and voxels.
 
@@ -67,6 +83,7 @@ class FittedUNet(BothDimensions):
         for name, number in (("base_features", base_features), ("max_features", max_features)):
             if number is not None and number < 1:
                 raise ConfigurationError(f"{name} is {number}; expected 1 or more")
+        check_activation("activation", activation)
         self.patch_shape = patch_shape
         self.spacing = spacing
         self.strides = strides
@@ -190,10 +207,7 @@ class FittedUNet(BothDimensions):
             if 0 < level < supervised:
                 outputs.append(blocks.head(x, n_labels, self.activation, form.bias, f"_{level}"))
         outputs.append(blocks.head(x, n_labels, self.activation, form.bias))
-        name = f"{type(self).__name__.lower()}_{dimensions}d"
-        if len(outputs) == 1:
-            return keras.Model(inputs, outputs[0], name=name)
-        return DeepSupervisionModel(inputs, outputs[::-1], name=name)
+        return finished(inputs, outputs, f"{type(self).__name__.lower()}_{dimensions}d")
 
     def _supervised(self, levels: int) -> int:
         """Return how many of the decoder's levels have a head: all but the coarsest, or one."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from miscnn.exceptions import ConfigurationError
 
-__all__ = ["DEFAULT_PATCH", "Topology", "multiple_of", "plain_topology", "topology"]
+__all__ = ["DEFAULT_PATCH", "Topology", "plain_topology", "topology"]
 
 DEFAULT_PATCH = 128
 """Voxels per axis where the patch is not known: five poolings."""
@@ -84,11 +84,6 @@ def topology(patch_shape: Sequence[int], spacing: Sequence[float] | None = None)
 def plain_topology(dimensions: int) -> Topology:
     """Return the topology for isotropic patches of :data:`DEFAULT_PATCH` voxels per axis."""
     return topology((DEFAULT_PATCH,) * dimensions)
-
-
-def multiple_of(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Return what the size of each axis must be a multiple of."""
-    return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
 
 
 def _axes_to_halve(sizes: Sequence[int], spacing: Sequence[float]) -> list[int]:

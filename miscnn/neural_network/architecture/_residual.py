@@ -7,11 +7,8 @@ from typing import Any
 
 from miscnn._keras import keras
 from miscnn.neural_network.architecture.blocks import Blocks
-from miscnn.neural_network.architecture.normalization import InstanceNormalization
 
 __all__ = ["residual_block"]
-
-_LEAKY_SLOPE = 0.01
 
 
 def residual_block(
@@ -22,7 +19,7 @@ def residual_block(
     name: str,
     strides: tuple[int, ...] | None = None,
 ) -> Any:
-    """Two convolutions with instance normalisation, a shortcut past them, LeakyReLU of the sum.
+    """Two convolutions with normalisation, a shortcut past them, activation of the sum.
 
     The first convolution has the strides. The shortcut averages over blocks of ``strides``
     voxels, and where the number of feature maps changes, it is then convolved by one voxel (no
@@ -32,7 +29,7 @@ def residual_block(
     Parameters
     ----------
     blocks : Blocks
-        Makes the convolutions; expected are instance normalisation and LeakyReLU, as nnU-Net's.
+        Makes the layers; with instance normalisation and LeakyReLU they are nnU-Net's.
     x : tensor
         ``(batch, …, channels)``; sizes that are multiples of ``strides``.
     filters : int
@@ -47,17 +44,13 @@ def residual_block(
     He, T. et al. 2019, Bag of Tricks for Image Classification (ResNet-D), as in the code of
     ``dynamic_network_architectures`` (``BasicBlockD``), whose initial scale of 0 is taken, too.
     """
-    bare = replace(blocks, normalization=None, activation="linear")
     shortcut = x
     if strides is not None and max(strides) > 1:
         average = getattr(keras.layers, f"AveragePooling{blocks.dimensions}D")
         shortcut = average(strides, name=f"{name}_skip_pool")(shortcut)
     if x.shape[-1] != filters:
-        one = (1,) * blocks.dimensions
-        shortcut = replace(bare, bias=False).convolution(shortcut, filters, one, f"{name}_skip")
-        shortcut = InstanceNormalization(name=f"{name}_skip_norm")(shortcut)
+        shortcut = replace(blocks, bias=False).projection(shortcut, filters, f"{name}_skip")
     x = blocks.convolution(x, filters, kernel, f"{name}_0", strides)
-    x = bare.convolution(x, filters, kernel, f"{name}_1")
-    x = InstanceNormalization(gamma_initializer="zeros", name=f"{name}_1_norm")(x)
-    x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
-    return keras.layers.LeakyReLU(negative_slope=_LEAKY_SLOPE, name=f"{name}_act")(x)
+    last = replace(blocks, scale="zeros")
+    x = last.convolution(x, filters, kernel, f"{name}_1", activate=False)
+    return blocks.added(x, shortcut, name)

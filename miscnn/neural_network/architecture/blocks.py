@@ -10,8 +10,9 @@ from typing import Any
 from miscnn._keras import keras
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network.architecture.normalization import InstanceNormalization
+from miscnn.neural_network.deep_supervision import DeepSupervisionModel
 
-__all__ = ["Blocks", "Sizes", "per_level"]
+__all__ = ["Blocks", "Sizes", "finished", "multiple_of", "per_level"]
 
 Sizes = int | Sequence[int] | Sequence[Sequence[int]]
 """One size for all axes, one per axis, or one per axis for each level."""
@@ -45,6 +46,9 @@ class Blocks:
         hidden layers, Keras' own for the output.
     epsilon : float, optional
         What normalisations add to the variance. Default: 1e-5, batch normalisation Keras' 1e-3.
+    scale : str
+        Name of the initializer of the scale of normalisations; "zeros" for the last one of a
+        residual block that shall begin as its shortcut.
     """
 
     dimensions: int
@@ -54,6 +58,7 @@ class Blocks:
     bias: bool | None = None
     initializer: str | Mapping[str, Any] | None = None
     epsilon: float | None = None
+    scale: str = "ones"
 
     def block(
         self,
@@ -94,7 +99,11 @@ class Blocks:
             shortcut = self.projection(x, filters, f"{name}_shortcut")
         x = self.convolution(x, filters, kernel, f"{name}_0")
         x = self.convolution(x, filters, kernel, f"{name}_1", activate=False)
-        x = keras.layers.Add(name=f"{name}_add")([shortcut, x])
+        return self.added(shortcut, x, name)
+
+    def added(self, x: Any, y: Any, name: str) -> Any:
+        """Sum, then activation."""
+        x = keras.layers.Add(name=f"{name}_add")([x, y])
         return self.activated(x, f"{name}_act")
 
     def projection(self, x: Any, filters: int, name: str) -> Any:
@@ -139,16 +148,16 @@ class Blocks:
 
     def normalized(self, x: Any, name: str) -> Any:
         """Normalisation; nothing if there is none."""
-        epsilon = {} if self.epsilon is None else {"epsilon": self.epsilon}
+        options: dict[str, Any] = {"gamma_initializer": self.scale, "name": name}
+        if self.epsilon is not None:
+            options["epsilon"] = self.epsilon
         if self.normalization == "batch":
-            return keras.layers.BatchNormalization(**epsilon, name=name)(x)
+            return keras.layers.BatchNormalization(**options)(x)
         if self.normalization == "instance":
-            return InstanceNormalization(**epsilon, name=name)(x)
+            return InstanceNormalization(**options)(x)
         if self.normalization == "group":
             groups = math.gcd(x.shape[-1], _MOST_GROUPS)
-            return keras.layers.GroupNormalization(
-                groups, **{"epsilon": 1e-5, **epsilon}, name=name
-            )(x)
+            return keras.layers.GroupNormalization(groups, **{"epsilon": 1e-5, **options})(x)
         return x
 
     def dropped(self, x: Any, name: str) -> Any:
@@ -197,6 +206,11 @@ class Blocks:
         self, x: Any, n_labels: int, activation: str, bias: bool = True, suffix: str = ""
     ) -> Any:
         """Convolution of one voxel to the classes, and their probabilities in float32."""
+        if n_labels == 1 and activation == "softmax":
+            raise ConfigurationError(
+                "n_labels is 1 and activation is 'softmax', which is 1 in every voxel; take "
+                "n_labels=2, the background is a class, or activation='sigmoid'"
+            )
         x = self._kind("Conv{}D")(
             n_labels,
             1,
@@ -210,6 +224,21 @@ class Blocks:
 
     def _kind(self, name: str) -> Any:
         return getattr(keras.layers, name.format(self.dimensions))
+
+
+def finished(inputs: Any, outputs: Sequence[Any], name: str) -> Any:
+    """Return the model from ``inputs`` to ``outputs``, of which the finest comes last.
+
+    With more than one output the coarser ones are trained by deep supervision.
+    """
+    if len(outputs) == 1:
+        return keras.Model(inputs, outputs[0], name=name)
+    return DeepSupervisionModel(inputs, outputs[::-1], name=name)
+
+
+def multiple_of(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Return what the size of each axis must be a multiple of, to be reduced by all strides."""
+    return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
 
 
 def per_level(name: str, sizes: Sizes, levels: int, dimensions: int) -> list[tuple[int, ...]]:

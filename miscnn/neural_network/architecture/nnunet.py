@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from miscnn.exceptions import ConfigurationError
-from miscnn.neural_network.architecture._nnunet_base import FittedUNet, Form
+from miscnn.neural_network.architecture._nnunet_base import CURRENT, FittedUNet, Form
 from miscnn.neural_network.architecture._nnunet_topology import Topology
 from miscnn.neural_network.architecture.blocks import Blocks, Sizes
 
@@ -21,14 +21,7 @@ _FORMS = {
         bias=False,
         decoder_convolutions=2,
     ),
-    "current": Form(
-        base_features=32,
-        max_features=(512, 320),
-        strided=True,
-        deep_supervision=True,
-        bias=True,
-        decoder_convolutions=2,
-    ),
+    "current": CURRENT,
 }
 
 

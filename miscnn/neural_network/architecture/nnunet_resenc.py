@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from miscnn.exceptions import ConfigurationError
-from miscnn.neural_network.architecture._nnunet_base import FittedUNet, Form
+from miscnn.neural_network.architecture._nnunet_base import CURRENT, FittedUNet, Form
 from miscnn.neural_network.architecture._nnunet_topology import Topology
 from miscnn.neural_network.architecture._residual import residual_block
 from miscnn.neural_network.architecture.blocks import Blocks, Sizes
 
 __all__ = ["NNUNetResEnc"]
 
-_FORM = Form(
-    base_features=32,
-    max_features=(512, 320),
-    strided=True,
-    deep_supervision=True,
-    bias=True,
-    decoder_convolutions=1,
-)
+_FORM = replace(CURRENT, decoder_convolutions=1)
 _FIRST_BLOCKS = (1, 3, 4)
 _FURTHER_BLOCKS = 6
 _MEMORY_GB = {"M": 9.1, "L": 22.7}

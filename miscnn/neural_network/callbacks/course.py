@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from miscnn._keras import keras
+from miscnn.neural_network.callbacks.logs import learning_rate_of
 from miscnn.neural_network.schedules import ConstantSchedule, Schedule
 
 _SECONDS = 60.0
@@ -48,6 +49,7 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no ty
         self._start: float | None = None
         self._epoch_start = 0.0
         self._initial: float | None = None
+        self._decided = -1, False  # of which epoch, and whether it is the last
 
     @property
     def elapsed(self) -> float:
@@ -70,7 +72,7 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no ty
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         if not self._leaves_rate:
-            self._initial = float(self.model.optimizer.learning_rate)
+            self._initial = learning_rate_of(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch_start = time.monotonic()
@@ -91,6 +93,11 @@ class Course(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no ty
 
     def ends_after(self, epoch: int) -> bool:
         """Tell, at the end of an epoch, whether it is the last one."""
+        if self._decided[0] != epoch:  # the clock must not give two answers
+            self._decided = epoch, self._is_last(epoch)
+        return self._decided[1]
+
+    def _is_last(self, epoch: int) -> bool:
         if self._epochs is not None and epoch + 1 >= self._epochs:
             return True
         if self._seconds is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class BestWeights(_Watch):
                 _checkpoint_file.write(
                     self._path,
                     {"monitor": self.monitor, **self.get_state()},
-                    {"model": self.model.variables},
+                    {"model": self.model.weights},
                 )
 
     def restore(self, model: Any) -> None:
@@ -75,7 +75,7 @@ class BestWeights(_Watch):
         if self.best is None:
             return
         if self._path is not None:
-            _checkpoint_file.read(self._path).restore("model", model.variables)
+            _checkpoint_file.read(self._path).restore("model", model.weights)
         else:
             model.set_weights(self._weights)
 
@@ -113,6 +113,27 @@ class EarlyStopping(_Watch):
         """Take over what :meth:`get_state` returned."""
         super().set_state(state)
         self._waited = int(state["waited"])
+
+
+class AveragedValidation(keras.callbacks.Callback):  # type: ignore[misc]
+    """Lets the validation see the averages of the weights, which a training ends with.
+
+    Unlike Keras' SwapEMAWeights it gives the weights back exactly, and after an interruption too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._validation = ExitStack()
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._validation.enter_context(averaged(self.model))
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the weights back, however the validation ended."""
+        self._validation.close()
 
 
 def averages_weights(optimizer: Any) -> bool:

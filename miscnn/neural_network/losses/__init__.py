@@ -6,6 +6,8 @@ by ``sample_weight``, one weight per sample). Values do not grow with the number
 they are *means* over the classes (MIScnn 1.x took ``n_classes - sum``; its functions are kept
 in :mod:`miscnn.neural_network.metrics`). Sums are taken in float32 under any dtype policy.
 Value and gradient are finite for any probabilities from 0 to 1.
+A network of one class (sigmoid) has no place for the background: cross-entropies and
+``ignore_unlabelled`` refuse it; take two classes and softmax.
 
 Common arguments
 ----------------

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from miscnn._keras import keras, ops
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network import _reductions as reductions
+from miscnn.neural_network._class_weights import read_class_weights
 
 ReductionAxes = Literal["sample", "batch"]
 
@@ -49,6 +50,7 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
                 f"{classes} classes; give one weight per class, the background's first"
             )
         if self.ignore_unlabelled:
+            reductions.check_classes(y_pred, "ignore_unlabelled")
             y_pred = y_pred * reductions.labelled(y_true)
         return ops.broadcast_to(self.values(y_true, y_pred), (ops.shape(y_pred)[0],))
 
@@ -87,7 +89,7 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
         >>> Dice(smooth=1.0).with_options(ignore_unlabelled=True).smooth
         1.0
         """
-        config = self.get_config()
+        config = self.arguments()
         unknown = sorted(set(changes) - set(config))
         if unknown:
             raise ConfigurationError(
@@ -102,17 +104,20 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
         Parameters
         ----------
         weights : sequence or mapping
-            One weight per class; a mapping, as Keras' ``class_weight``, has the classes
-            0, 1, 2, … as keys.
+            One weight per class; a mapping, as Keras' ``class_weight``, from numbers of classes
+            to weights. Classes below the highest that it does not name weigh 1. (The loss does
+            not know how many there are: name the last one.)
         """
         if isinstance(weights, Mapping):
-            if sorted(weights) != list(range(len(weights))):
-                raise ConfigurationError(
-                    f"the class weights name the classes {sorted(weights)}; give a weight to "
-                    "every class, 0 (the background) first and without gaps"
-                )
-            weights = [weights[index] for index in range(len(weights))]
+            weights = read_class_weights(weights, max(weights, default=-1) + 1) or ()
         return self.with_options(class_weights=tuple(weights))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the constructor, of which :meth:`with_options` changes some.
+
+        They are those of :meth:`get_config` where these are all JSON values.
+        """
+        return self.get_config()
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""
@@ -141,12 +146,20 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
 
         ``focus``, like ``y_pred``, multiplies each −log p.
         """
-        weights = self.class_weights
-        if weights is not None:
-            weights = ops.convert_to_tensor(weights, dtype="float32")
         return reductions.crossentropy(
-            y_true, y_pred, weights, self.over_batch, label_smoothing=label_smoothing, focus=focus
+            y_true,
+            y_pred,
+            self.true_class_weights(y_pred.shape[-1]),
+            self.over_batch,
+            label_smoothing=label_smoothing,
+            focus=focus,
         )
+
+    def true_class_weights(self, classes: int) -> Any | None:
+        """Return the weights of voxels by their true class, ``(classes,)``; None: all alike."""
+        if self.class_weights is None:
+            return None
+        return ops.convert_to_tensor(self.class_weights, dtype="float32")
 
 
 class RegionLoss(SegmentationLoss):
@@ -156,10 +169,10 @@ class RegionLoss(SegmentationLoss):
         self, *, include_background: bool = True, smooth: float = 1e-5, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if not smooth > 0:
+        if not 0 < smooth < math.inf:
             raise ConfigurationError(
-                f"smooth is {smooth!r}; expected a positive number, since an absent class that "
-                "is nowhere predicted would divide 0 by 0"
+                f"smooth is {smooth!r}; expected a finite positive number, since an absent "
+                "class that is nowhere predicted would divide 0 by 0"
             )
         self.include_background = include_background
         self.smooth = smooth
@@ -187,10 +200,11 @@ class RegionLoss(SegmentationLoss):
     def volume_weights(self, volumes: Any) -> Any:
         """Return 1 / V² of those of ``(n, classes)`` volumes that count, times class weights.
 
-        In each row they are divided by the largest; an absent class has it too.
+        In each row they are divided by the largest of a class whose class weight is not 0; an
+        absent class has it too.
         """
-        weights = reductions.inverse_square_volumes(self.counted(volumes))
         shares = self.shares(volumes.shape[-1])
+        weights = reductions.inverse_square_volumes(self.counted(volumes), shares)
         if shares is None:
             return weights
         return weights * shares * shares.shape[0]  # mean 1: equal weights change nothing

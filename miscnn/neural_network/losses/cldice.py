@@ -30,7 +30,8 @@ class SoftClDice(ForegroundLoss):
     ----------
     iterations : int
         Erosions of the skeleton: at least the largest radius of a tube, in voxels. Time and
-        memory grow with it. Default 3, that of the published code.
+        memory grow with it. Default 3, that of the published code. Under deep supervision the
+        coarser outputs, where tubes are thinner in voxels, have as many.
     include_background : bool
         Default: foreground only, as in the published code.
     smooth : float

@@ -7,6 +7,7 @@ from typing import Any
 
 from miscnn._keras import keras, ops
 from miscnn.exceptions import ConfigurationError
+from miscnn.neural_network import _reductions as reductions
 from miscnn.neural_network.losses.base import ReductionAxes, SegmentationLoss, not_negative
 
 
@@ -23,7 +24,9 @@ class CompoundLoss(SegmentationLoss):
     class_weights, reduction_axes, ignore_unlabelled
         None leaves them to each part; anything else is handed on to all parts, which then must
         be losses of this library (or derive from
-        :class:`~miscnn.neural_network.losses.SegmentationLoss`).
+        :class:`~miscnn.neural_network.losses.SegmentationLoss`). With ``ignore_unlabelled``
+        other losses may stand beside them that give one value per voxel, as Keras'
+        ``CategoricalCrossentropy`` does: their mean is that over the voxels with a label.
 
     Examples
     --------
@@ -65,20 +68,30 @@ class CompoundLoss(SegmentationLoss):
         """Return the weighted sum per sample."""
         total: Any = 0.0
         for weight, loss in self.losses:
-            values = loss.call(y_true, y_pred)
+            if self.ignore_unlabelled and not isinstance(loss, SegmentationLoss):
+                values = _labelled_mean(loss, y_true, y_pred)
+            else:
+                values = loss.call(y_true, y_pred)
             if len(values.shape) > 1:
                 values = ops.mean(values, axis=tuple(range(1, len(values.shape))))
             total = total + weight * ops.cast(values, "float32")
         return total
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor as JSON values."""
-        parts = [[weight, keras.losses.serialize(loss)] for weight, loss in self.losses]
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the constructor, the losses as they are.
+
+        So that :meth:`with_options` works with parts that Keras could not make again.
+        """
         own = dict.fromkeys(("class_weights", "reduction_axes", "ignore_unlabelled"))
-        config = {**super().get_config(), **own, **self._handed_on, "losses": parts}
+        config = {**super().get_config(), **own, **self._handed_on, "losses": self.losses}
         if self.class_weights is not None:
             config["class_weights"] = list(self.class_weights)
         return config
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor as JSON values."""
+        parts = [[weight, keras.losses.serialize(loss)] for weight, loss in self.losses]
+        return {**self.arguments(), "losses": parts}
 
     def _part(self, part: Any) -> Any:
         loss = keras.losses.deserialize(part) if isinstance(part, Mapping) else part
@@ -90,8 +103,30 @@ class CompoundLoss(SegmentationLoss):
         if not self._handed_on:
             return loss
         if not isinstance(loss, SegmentationLoss):
-            raise ConfigurationError(
-                f"{', '.join(self._handed_on)} cannot be handed on to {loss.name}, which is no "
-                "loss of miscnn. Set the options of the parts themselves"
-            )
+            unfit = [option for option in self._handed_on if option != "ignore_unlabelled"]
+            if unfit:
+                raise ConfigurationError(
+                    f"{', '.join(unfit)} cannot be handed on to {loss.name}, which is no "
+                    "loss of miscnn. Set the options of the parts themselves"
+                )
+            return loss
         return loss.with_options(**self._handed_on)
+
+
+def _labelled_mean(loss: Any, y_true: Any, y_pred: Any) -> Any:
+    """Return the mean of a loss of Keras' over the voxels with a label, ``(batch,)``."""
+    labelled = reductions.labelled(y_true)
+    # Probabilities that are all 0 would divide 0 by 0: the loss gets equal ones in their place.
+    filled = y_pred + (1.0 - labelled) / y_pred.shape[-1]
+    values = ops.cast(loss.call(y_true, filled), "float32")
+    if len(values.shape) != len(y_pred.shape) - 1:
+        raise ConfigurationError(
+            f"ignore_unlabelled cannot be handed on to {loss.name}: it is no loss of miscnn and "
+            f"gives values of shape {tuple(values.shape)}, not one per voxel "
+            "(batch, x, y[, z]). Take a loss of miscnn.neural_network.losses in its place, or "
+            "derive yours from SegmentationLoss"
+        )
+    labelled = labelled[..., 0]
+    space = tuple(range(1, len(values.shape)))
+    total = ops.sum(labelled * values, axis=space)
+    return ops.divide_no_nan(total, ops.sum(labelled, axis=space))

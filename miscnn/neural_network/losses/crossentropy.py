@@ -14,8 +14,9 @@ from miscnn.neural_network.losses.base import SegmentationLoss, not_negative, sh
 class CrossEntropy(SegmentationLoss):
     """Categorical cross-entropy: the mean of −log p of the true class over the voxels.
 
-    1e-7 is added to the probabilities, so that value (at most 16.1) and gradient are finite
-    for any of them. Absent classes cost nothing beyond the voxels where they are predicted.
+    1e-30 is added to the probabilities, so that value (at most 69.1) and gradient are finite
+    for any of them, and a voxel that is wrong with certainty pulls through a softmax as it
+    should. Absent classes cost nothing beyond the voxels where they are predicted.
 
     Parameters
     ----------
@@ -43,26 +44,20 @@ class CrossEntropy(SegmentationLoss):
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mean over the voxels."""
-        return reductions.crossentropy(
-            y_true,
-            y_pred,
-            self.weights(y_pred.shape[-1]),
-            self.over_batch,
-            label_smoothing=self.label_smoothing,
-        )
+        return self.crossentropy(y_true, y_pred, label_smoothing=self.label_smoothing)
 
-    def weights(self, classes: int) -> Any | None:
-        """Return the weights of the true classes, ``(classes,)``; None: all alike."""
-        weights = self.class_weights
-        if not self.include_background:
-            foreground = (1.0,) * (classes - 1) if weights is None else weights[1:]
-            if sum(foreground) == 0:
-                raise ConfigurationError(
-                    f"class_weights {weights} with include_background=False leave no class "
-                    f"with a weight above 0; the network predicts {classes} class(es)"
-                )
-            weights = (0.0, *foreground)
-        return None if weights is None else ops.convert_to_tensor(weights, dtype="float32")
+    def true_class_weights(self, classes: int) -> Any | None:
+        """Return the weights of voxels by their true class, ``(classes,)``; None: all alike."""
+        if self.include_background:
+            return super().true_class_weights(classes)
+        given = self.class_weights
+        foreground = (1.0,) * (classes - 1) if given is None else given[1:]
+        if sum(foreground) == 0:
+            raise ConfigurationError(
+                f"class_weights {given} with include_background=False leave no class "
+                f"with a weight above 0; the network predicts {classes} class(es)"
+            )
+        return ops.convert_to_tensor((0.0, *foreground), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""
@@ -98,14 +93,8 @@ class Focal(CrossEntropy):
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mean over the voxels."""
-        return reductions.crossentropy(
-            y_true,
-            y_pred,
-            self.weights(y_pred.shape[-1]),
-            self.over_batch,
-            label_smoothing=self.label_smoothing,
-            focus=reductions.power(1.0 - y_pred, self.gamma),
-        )
+        focus = reductions.power(1.0 - y_pred, self.gamma)
+        return self.crossentropy(y_true, y_pred, label_smoothing=self.label_smoothing, focus=focus)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""
@@ -140,13 +129,14 @@ class TopKCrossEntropy(CrossEntropy):
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mean over the hardest voxels."""
-        weights = self.weights(y_pred.shape[-1])
+        reductions.check_classes(y_pred, "cross-entropy")
+        weights = self.true_class_weights(y_pred.shape[-1])
         if weights is not None:
             y_true = y_true * weights
         truth = reductions.smoothed(y_true, self.label_smoothing)
         log = ops.log(y_pred + reductions.PROBABILITY_FLOOR)
         rows = (1 if self.over_batch else ops.shape(y_pred)[0], -1)
-        # A loss of −1e-7, which the floor allows, would rank like a voxel that does not count.
+        # A loss below 0, by a p rounded to above 1, would rank like a voxel that does not count.
         losses = ops.maximum(-ops.sum(truth * log, axis=-1), 0.0)
         return reductions.hardest_mean(
             ops.reshape(losses, rows), ops.reshape(ops.sum(y_true, axis=-1), rows), self.k

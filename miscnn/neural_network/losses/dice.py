@@ -126,8 +126,9 @@ class GeneralisedDice(RegionLoss):
     class has no ratio of its own, and what is predicted of it costs what it would as an error in
     the smallest class.
 
-    ``class_weights`` multiply the w_l. All w_l are divided by the largest: this changes the
-    meaning of ``smooth`` only, which so stays a number of voxels.
+    ``class_weights`` multiply the w_l; a class of weight 0 is not looked at. All w_l are
+    divided by the largest: this changes the meaning of ``smooth`` only, which so stays a number
+    of voxels.
 
     References
     ----------

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ from miscnn.neural_network.architecture.blocks import (
     UPSAMPLINGS,
     Blocks,
     Sizes,
+    finished,
+    multiple_of,
     per_level,
 )
-from miscnn.neural_network.deep_supervision import DeepSupervisionModel
 
 __all__ = ["Level", "UNet"]
 
@@ -127,6 +128,8 @@ class UNet(BothDimensions):
                 f"deep_supervision is {deep_supervision} and depth is {depth}: no coarser level "
                 f"is left to be trained; take a depth of {_LEAST_DEPTH} or more, or False"
             )
+        check_sizes("kernel_size", kernel_size, depth + 1)
+        check_sizes("pool_size", pool_size, depth)
         check_activation("activation", activation)
         check_activation("conv_activation", conv_activation)
         self.n_filters = n_filters
@@ -208,7 +211,7 @@ class UNet(BothDimensions):
             return int(self.pool_size**self.depth)
         first = self.pool_size[0]
         dimensions = len(self.pool_size) if isinstance(first, int) else len(first)
-        return tuple(math.prod(sizes) for sizes in zip(*self.pools(dimensions), strict=True))
+        return multiple_of(self.pools(dimensions))
 
     # ------------------------------------------------------------------ models
 
@@ -243,10 +246,21 @@ class UNet(BothDimensions):
                 suffix = f"_{level.number}"
                 outputs.append(blocks.head(x, n_labels, self.activation, suffix=suffix))
         outputs.append(blocks.head(x, n_labels, self.activation))
-        name = _model_name(type(self).__name__, dimensions)
-        if len(outputs) == 1:
-            return keras.Model(inputs, outputs[0], name=name)
-        return DeepSupervisionModel(inputs, outputs[::-1], name=name)
+        return finished(inputs, outputs, _model_name(type(self).__name__, dimensions))
+
+
+def check_sizes(name: str, sizes: Sizes, levels: int) -> None:
+    """Raise ConfigurationError if sizes suit neither 2 nor 3 spatial axes."""
+    dimensions = 2
+    if not isinstance(sizes, int):
+        if not isinstance(sizes, Sequence) or not sizes:
+            raise ConfigurationError(
+                f"{name} is {sizes!r}; expected a positive integer, 2 or 3 of them (one per "
+                f"axis), or a sequence of such for each of {levels} levels"
+            )
+        axes: Any = sizes[0] if isinstance(sizes[0], Sequence) else sizes
+        dimensions = 3 if len(axes) == 3 else 2
+    per_level(name, sizes, levels, dimensions)  # raises
 
 
 def check_activation(argument: str, name: str) -> None:

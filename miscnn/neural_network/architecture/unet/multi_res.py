@@ -114,8 +114,7 @@ class UNetMultiRes(UNet):
 
 def _sum(blocks: Blocks, shortcut: Any, x: Any, name: str) -> Any:
     """Sum, activation, normalisation: in this order, as the authors have it."""
-    x = keras.layers.Add(name=f"{name}_add")([shortcut, x])
-    return blocks.normalized(blocks.activated(x, f"{name}_act"), f"{name}_norm")
+    return blocks.normalized(blocks.added(shortcut, x, name), f"{name}_norm")
 
 
 Architecture = UNet_multiRes = UNetMultiRes

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from miscnn.exceptions import ConfigurationError
-from miscnn.neural_network.architecture.blocks import Blocks, Sizes, per_level
+from miscnn.neural_network.architecture.blocks import Blocks, Sizes, multiple_of, per_level
 from miscnn.neural_network.architecture.unet._base import check_activation
 from miscnn.neural_network.architecture.unet.standard import UNetStandard
 
@@ -122,7 +122,7 @@ class UNetPlain(UNetStandard):
         """Return what each spatial axis must be a multiple of."""
         if not isinstance(self.pool_size, int):
             return super().multiple_per_axis(dimensions)
-        return tuple(math.prod(sizes) for sizes in zip(*self.pools(dimensions), strict=True))
+        return multiple_of(self.pools(dimensions))
 
     def style(self, dimensions: int) -> Blocks:
         """Return the maker of layers."""
