@@ -8,14 +8,13 @@ from typing import Any, Self
 
 from miscnn._keras import compile_ahead, keras
 from miscnn.exceptions import ConfigurationError, NotFittedError
-from miscnn.neural_network._class_weights import weighted_loss, without_unlabelled
+from miscnn.neural_network._class_weights import as_loss, weighted_loss, without_unlabelled
 from miscnn.neural_network._distribution import as_distribution
 from miscnn.neural_network._precision import check_device, check_precision, precision_scope
 from miscnn.neural_network._state import alike, clone_metric, seeded, take_over
 from miscnn.neural_network.architecture.base import Architecture
 from miscnn.neural_network.architecture.unet.standard import UNetStandard
 from miscnn.neural_network.inference import Network
-from miscnn.neural_network.losses import TverskyCrossEntropy
 from miscnn.neural_network.metrics import MeanDice, class_wise_dice
 from miscnn.neural_network.optimizers import OptimizerRecipe
 from miscnn.neural_network.schedules import Schedule, as_schedule
@@ -64,7 +63,7 @@ class BuiltNetwork:
             )
         self._given_architecture = self.architecture
         self.architecture = self._adapted(None)
-        self.loss = loss if loss is not None else TverskyCrossEntropy()
+        self.loss = as_loss(loss)
         if metrics is None:
             ignore = preprocessor.ignore_label is not None
             classes = preprocessor.classes

@@ -15,6 +15,7 @@ from miscnn._keras import keras
 from miscnn._version import __version__
 from miscnn.data_loading.data_io import DataIO
 from miscnn.exceptions import ConfigurationError, MissingFileError
+from miscnn.neural_network.checkpoint import LAST
 from miscnn.neural_network.model import NeuralNetwork
 from miscnn.neural_network.optimizers import OptimizerRecipe
 from miscnn.processing.preprocessor import Preprocessor
@@ -109,6 +110,11 @@ def load_network(
         raise MissingFileError(
             f"{folder} holds no {_PIPELINE} (nor {ENSEMBLE}): expected a folder that "
             "NeuralNetwork.save() or StackedEnsemble.save() wrote"
+            + (
+                ". It holds checkpoints, which NeuralNetwork.load_checkpoint() reads"
+                if (folder / LAST).is_file()
+                else ""
+            )
         )
     document = _read(folder / _PIPELINE)
     interface = deserialize(document["interface"], custom_objects)

@@ -264,7 +264,10 @@ class NeuralNetwork(BuiltNetwork):
                     + (" with validation" if needed == BEST else "")
                 )
         last = _checkpoint_file.read(folder / LAST)
-        differences = differences_of("recipe", last.document["call"]["recipe"], recipe_of(self))
+        # What the weights belong to; the last ones are averaged by the optimizer's variables.
+        parts = ["architecture", "preprocessor", *(["optimizer_recipe"] if which == "last" else [])]
+        there, here = last.document["call"]["recipe"], recipe_of(self)
+        differences = [d for part in parts for d in differences_of(part, there[part], here[part])]
         if differences:
             raise ConfigurationError(
                 f"{folder} is of another network: {'; '.join(differences)}. Make the network as "

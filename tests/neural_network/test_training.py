@@ -14,7 +14,8 @@ import miscnn
 from miscnn._keras import keras
 from miscnn.data_loading.interfaces import DictionaryInterface
 from miscnn.exceptions import ConfigurationError, SampleError
-from miscnn.neural_network.architecture import NNUNet
+from miscnn.neural_network.architecture import NNUNet, UNetStandard
+from miscnn.neural_network.losses import TverskyCrossEntropy, UnifiedFocal
 from miscnn.neural_network.schedules import CosineSchedule, PolynomialSchedule
 
 MakeNetwork = Callable[..., miscnn.NeuralNetwork]
@@ -206,6 +207,19 @@ def test_what_is_wrong_with_a_sample_is_told(new_network: MakeNetwork) -> None:
     network.preprocessor.data_augmentation.sample_parameters = fail
     with pytest.raises(SampleError, match="the file has gone"):
         network.train(["s0"], 1, 2, verbose=0)
+
+
+def test_losses_by_name(new_network: MakeNetwork) -> None:
+    recipe = new_network().preprocessor
+    architecture = UNetStandard(n_filters=2, depth=1)
+    assert isinstance(miscnn.NeuralNetwork(recipe, architecture).loss, TverskyCrossEntropy)
+    for given_one in ("UnifiedFocal", UnifiedFocal):
+        loss = miscnn.NeuralNetwork(recipe, architecture, given_one).loss
+        assert isinstance(loss, UnifiedFocal)
+    network = miscnn.NeuralNetwork(recipe, architecture, "categorical_crossentropy")
+    network.train(["s0"], 1, 1, verbose=0)
+    with pytest.raises(ConfigurationError, match="loss is 'DiceCE'; expected one of Boundary"):
+        miscnn.NeuralNetwork(recipe, architecture, "DiceCE")
 
 
 def test_mistakes_are_named(new_network: MakeNetwork) -> None:

@@ -99,18 +99,22 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a gap of TensorFlow's")
 def test_half_precision_in_3d_needs_a_graphics_card(devices: Callable[..., None]) -> None:
+    pooled = {}
+    for precision in ("mixed_float16", "mixed_bfloat16"):
+        with _precision.precision_scope(precision):
+            network = UNetStandard(n_filters=2, depth=1)
+            pooled[precision] = network.create_model_3D((None, None, None, 1))
+            flat, strided = (
+                network.create_model_2D((None, None, 1)),
+                NNUNet(base_features=2).create_model_3D((None, None, None, 1)),
+            )
     devices("CPU")
     with pytest.raises(ConfigurationError, match="mixed_bfloat16"):
-        _precision.check_device("mixed_float16", 3)
-    for precision, dimensions in [("mixed_float16", 2), ("mixed_bfloat16", 3), (None, 3)]:
-        _precision.check_device(precision, dimensions)
-    with (
-        _precision.precision_scope("mixed_float16"),
-        pytest.raises(ConfigurationError, match="mixed_bfloat16"),
-    ):
-        _precision.check_device(None, 3)
+        _precision.check_device(pooled["mixed_float16"])
+    for model in (pooled["mixed_bfloat16"], flat, strided):
+        _precision.check_device(model)
     devices("CPU", "GPU")
-    _precision.check_device("mixed_float16", 3)
+    _precision.check_device(pooled["mixed_float16"])
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a gap of TensorFlow's")
