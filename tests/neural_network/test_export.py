@@ -41,7 +41,6 @@ CASES: list[tuple[Architecture, int]] = [
     (UNetStandard(2, 1, normalization="batch", pool_size=(2, 2, 1), dropout=0.3), 3),
     (UNetStandard(2, 1, normalization="group", upsampling="nearest"), 3),
     (NNUNet(strides=((1, 1, 1), (1, 2, 2), (2, 2, 2)), base_features=2), 3),
-    (NNUNet("2018", strides=((1, 1), (2, 2), (2, 2)), base_features=2), 2),
     # Groups of one layer: two rounds of a loop, and one that stands alone.
     (msdnet(depth=3, width=8, dilations=(1, 2)), 2),
     (msdnet(depth=2, width=2, boundary="symmetric", normalization=None, activation="relu"), 3),

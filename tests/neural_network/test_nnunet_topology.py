@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network.architecture import _nnunet_topology
 from miscnn.neural_network.architecture._nnunet_topology import (
-    multiple_of,
     plain_topology,
     topology,
 )
+from miscnn.neural_network.architecture.blocks import multiple_of
 
 # Patch, spacing, strides of the stages after the first, how many kernels are 1 along axis 0.
 PUBLISHED: list[tuple[Any, Any, Any, int]] = [
