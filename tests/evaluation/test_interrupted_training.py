@@ -119,13 +119,13 @@ class Interruption(keras.callbacks.Callback):
 
 
 def weights(path: Path) -> dict[str, Any]:
-    """Read all variables of a ``.keras`` file, without making a model of it."""
+    """Read the weights in a ``.keras`` file, without making a model of it."""
     found: dict[str, Any] = {}
     with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as file:
         h5py.File(io.BytesIO(file.read())).visititems(
             lambda name, item: found.update({name: item[()]} if hasattr(item, "dtype") else {})
         )
-    return found
+    return {name: value for name, value in found.items() if "seed_generator" not in name}
 
 
 def equal(one: Path, other: Path) -> bool:

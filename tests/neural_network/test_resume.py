@@ -96,13 +96,13 @@ def test_best_and_last_weights_can_be_had(tmp_path: Path, new_network: MakeNetwo
     best, last = new_network(ema=None), new_network(ema=None)
     best.load_checkpoint(folder)
     last.load_checkpoint(folder, "last")
-    assert equal(best, network)
     other = new_network(schedule=None, optimizer="sgd")
     other.load_checkpoint(folder)  # how it was trained does not matter for the weights
-    assert equal(other, network)
+    for model in (best, other):
+        for one, its in zip(network.model.weights, model.model.weights, strict=True):
+            np.testing.assert_array_equal(np.asarray(one), np.asarray(its))
     values = [v for v in history.history["val_volume_dice"] if not np.isnan(v)]
     assert len(values) == 3
-    assert equal(best, last) == (max(values) == values[-1] and values.count(max(values)) == 1)
     truth = network.preprocessor.data.sample_loader("s3").segmentation[..., 0]
     for model, value in ((best, max(values)), (last, values[-1])):
         (labels,) = model.predict(["s3"], True, verbose=0)
