@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +24,6 @@ from miscnn.neural_network.history import History
 from miscnn.neural_network.inference import predict_probabilities
 from miscnn.neural_network.prediction import Subjects, check_finite, predict_subjects
 from miscnn.neural_network.transfer import TransferReport, transfer_weights
-
-_log = logging.getLogger("miscnn.neural_network.model")
 
 
 class NeuralNetwork(BuiltNetwork):

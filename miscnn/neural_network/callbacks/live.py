@@ -6,7 +6,7 @@ import importlib
 import io
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network.callbacks.logs import EpochLog
@@ -24,8 +24,6 @@ class LiveFigure(EpochLog):
 
     Parameters
     ----------
-    history : mapping of str to sequence of float, optional
-        What the epochs before logged, of a training that goes on.
     share : float
         Share of the time that drawing may take, above 0 to 1. Where epochs are shorter than that
         allows, some are left out; the last one is always drawn.
@@ -36,11 +34,10 @@ class LiveFigure(EpochLog):
 
     def __init__(
         self,
-        history: Mapping[str, Sequence[float]] | None = None,
         share: float = 0.1,
         display: Callable[[bytes], Callable[[bytes], None]] | None = None,
     ) -> None:
-        super().__init__(history)
+        super().__init__()
         if not 0.0 < share <= 1.0:
             raise ConfigurationError(f"share is {share}; expected a part of the time, up to 1")
         self._share = share

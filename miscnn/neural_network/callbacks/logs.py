@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +26,11 @@ def learning_rate_of(model: Any) -> float | None:
 
 
 class EpochLog(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Collects what each epoch logs, with the learning rate at its end.
+    """Collects what each epoch logs, with the learning rate at its end."""
 
-    Parameters
-    ----------
-    history : mapping of str to sequence of float, optional
-        What the epochs before logged, of a training that goes on: a History, or what
-        ``History.from_tsv`` reads.
-    epochs : int, optional
-        How many epochs of ``history`` count; later ones are dropped, as those after the
-        checkpoint from which the training goes on. Default: all.
-    """
-
-    def __init__(
-        self, history: Mapping[str, Sequence[float]] | None = None, epochs: int | None = None
-    ) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if epochs is not None and epochs < 0:
-            raise ConfigurationError(f"epochs is {epochs}; expected a number of epochs to keep")
-        before = History(history or {})
-        self._rows: list[dict[str, float]] = [
-            {name: values[epoch] for name, values in before.items() if epoch < len(values)}
-            for epoch in range(before.epochs)
-        ][:epochs]
+        self._rows: list[dict[str, float]] = []
 
     @property
     def history(self) -> History:
@@ -83,9 +65,7 @@ class TSVLog(EpochLog):
     Parameters
     ----------
     path : path
-        File to write. Of an older one nothing stays.
-    history, epochs
-        Of a training that goes on, as in :class:`EpochLog`. The table begins with them.
+        File to write. Of an older one nothing stays, unless the training goes on from a checkpoint.
 
     Attributes
     ----------
@@ -93,13 +73,8 @@ class TSVLog(EpochLog):
         All epochs so far.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        history: Mapping[str, Sequence[float]] | None = None,
-        epochs: int | None = None,
-    ) -> None:
-        super().__init__(history, epochs)
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
         self._path = Path(path)
         self._start = time.monotonic()
 
