@@ -26,7 +26,7 @@ from miscnn._keras import keras
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network import _checkpoint_file
 from miscnn.neural_network._checkpoint_file import CheckpointFile
-from miscnn.neural_network._recipe import differences_of
+from miscnn.neural_network._recipe import differences_of, different_subjects
 
 __all__ = ["BEST", "LAST", "Checkpoints", "SavesCheckpoints"]
 
@@ -74,7 +74,12 @@ class Checkpoints:
             self.best.unlink(missing_ok=True)
             return None
         saved = _checkpoint_file.read(path)
-        differences = differences_of("", saved.document["call"], self._call)
+        before, now = dict(saved.document["call"]), dict(self._call)
+        differences = [
+            difference
+            for who in ("training", "validation")
+            for difference in different_subjects(who, before.pop(who) or [], now.pop(who) or [])
+        ] + differences_of("", before, now)
         if differences:
             raise ConfigurationError(
                 f"{self.folder} holds another training: "
