@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from miscnn._keras import compile_ahead, keras
 from miscnn.exceptions import ConfigurationError, NotFittedError
-from miscnn.neural_network._class_weights import as_loss, weighted_loss, without_unlabelled
+from miscnn.neural_network._class_weights import weighted_loss, without_unlabelled
 from miscnn.neural_network._distribution import as_distribution
+from miscnn.neural_network._loss_names import as_loss
 from miscnn.neural_network._precision import check_device, check_precision, precision_scope
 from miscnn.neural_network._state import alike, clone_metric, seeded, take_over
 from miscnn.neural_network.architecture.base import Architecture
