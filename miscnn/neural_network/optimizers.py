@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,7 +89,8 @@ class OptimizerRecipe(Configurable):
     def make(self, learning_rate: Any) -> Any:
         """Make an optimizer. One that was given as an object has a learning rate of its own."""
         if not isinstance(self.optimizer, str):
-            return keras.optimizers.deserialize(self.optimizer)
+            # Keras puts the schedule it has made into the very configuration it was given.
+            return keras.optimizers.deserialize(copy.deepcopy(dict(self.optimizer)))
         options: dict[str, Any] = {"learning_rate": learning_rate}
         if self.optimizer == "sgd":
             options |= {"momentum": _SGD_MOMENTUM, "nesterov": True}

@@ -127,6 +127,16 @@ def test_an_optimizer_object_is_copied_with_its_own_learning_rate() -> None:
     assert math.isclose(float(again.make(1e-3).learning_rate), 0.5)
 
 
+def test_a_schedule_within_an_optimizer_is_made_anew_each_time() -> None:
+    decay = keras.optimizers.schedules.CosineDecay(0.5, 10)
+    recipe = OptimizerRecipe.of(keras.optimizers.Adam(decay))
+    written = serialize(recipe)
+    for _ in range(2):
+        assert float(recipe.make(1e-3).learning_rate) == pytest.approx(0.5)
+        assert recipe.schedules_itself(1e-3)
+        assert serialize(recipe) == written
+
+
 def test_examples_in_the_docstrings() -> None:
     result = doctest.testmod(schedules)
     assert (result.failed, result.attempted > 0) == (0, True)
