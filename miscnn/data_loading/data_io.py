@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from miscnn.data_loading._checks import make_sample, non_finite, unusable
 from miscnn.data_loading.geometry import Geometry
@@ -142,7 +145,7 @@ class DataIO:
         if load_seg is True or (load_seg and self.interface.has_segmentation(index)):
             self._add_segmentation(sample, check_classes)
         if load_pred:
-            prediction = self.interface.load_prediction(index, self.output_path)
+            prediction = self.load_prediction(index)
             probabilities = prediction.ndim == sample.image.ndim and prediction.dtype.kind == "f"
             sample.add_prediction(prediction, activation_output=probabilities)
         return sample
@@ -153,9 +156,35 @@ class DataIO:
         """Load all subjects of :attr:`indices_list`; mind the memory."""
         return [self.sample_loader(index, load_seg, load_pred) for index in self.indices_list]
 
-    def save_prediction(self, sample: Sample) -> Path | None:
-        """Write ``sample.prediction`` into :attr:`output_path`; return the file if it is one."""
-        return self.interface.save_prediction(sample, self.output_path)
+    def save_prediction(self, sample: Sample, output_path: str | Path | None = None) -> Path | None:
+        """Write ``sample.prediction`` (classes, or probabilities); return the file if it is one.
+
+        Classes are written as the values that the interface's ``label_values`` declares.
+
+        Parameters
+        ----------
+        sample : Sample
+        output_path : str or Path, optional
+            Default: :attr:`output_path`.
+        """
+        labels = sample.prediction
+        if labels is not None and labels.ndim == sample.geometry.ndim:
+            sample = sample.copy()
+            sample.prediction = self.interface.to_values(labels, sample.index)
+        return self.interface.save_prediction(sample, self._output(output_path))
+
+    def load_prediction(self, index: str, output_path: str | Path | None = None) -> NDArray[Any]:
+        """Read back what :meth:`save_prediction` wrote: classes, or probabilities.
+
+        Raises
+        ------
+        MissingFileError
+            If there is no prediction.
+        """
+        prediction = self.interface.load_prediction(index, self._output(output_path))
+        if prediction.ndim > (3 if self.interface.three_dim else 2):
+            return prediction
+        return self.interface.to_classes(prediction, index)
 
     def geometry(self, index: str) -> Geometry:
         """Return the grid of a subject's image, from the header where the format has one.
@@ -185,6 +214,9 @@ class DataIO:
 
         return verify(self, indices, n_jobs=n_jobs, verbose=verbose)
 
+    def _output(self, output_path: str | Path | None) -> str | Path:
+        return self.output_path if output_path is None else output_path
+
     def _add_segmentation(self, sample: Sample, check_classes: bool) -> None:
         try:
             segmentation = self.interface.load_segmentation(sample.index)
@@ -199,7 +231,8 @@ class DataIO:
                 "the segmentation does not lie on the image's grid: "
                 f"{grid.describe_difference(sample.geometry)}; resample it onto the image",
             )
-        sample.add_segmentation(segmentation, check_classes)
+        classes = self.interface.to_classes(np.asarray(segmentation), sample.index)
+        sample.add_segmentation(classes, check_classes)
 
     def __repr__(self) -> str:
         return (

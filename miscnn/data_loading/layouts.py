@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from miscnn.data_loading.interfaces._patterns import ENDINGS
 from miscnn.data_loading.interfaces.nifti import NIfTIInterface
 from miscnn.exceptions import MissingFileError
 
@@ -145,7 +144,7 @@ def _complete(matches: list[re.Match[str] | None], numbers: list[str]) -> bool:
 def _stems(folder: Path) -> Iterator[str]:
     """Yield the names of the NIfTI files in a folder without their endings."""
     for name in _visible(folder):
-        for ending in ENDINGS:
+        for ending in NIfTIInterface.endings:
             if name.endswith(ending):
                 yield name.removesuffix(ending)
                 break

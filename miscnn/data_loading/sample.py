@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miscnn.data_loading.geometry import Geometry
+from miscnn.data_loading.label_mapping import proposal
 from miscnn.exceptions import GridMismatchError, LabelError, SampleError
 
 # No unsigned integer of NumPy's holds this.
@@ -249,10 +250,18 @@ def as_labels(
         raise LabelError(
             index,
             f"labels must be 0 … {classes - 1} for classes={classes}{ignored}, found {found}"
-            f"{', …' if len(values) > 12 else ''}; set classes to the number of classes, or "
-            "rewrite the labels as consecutive numbers from 0 on",
+            f"{', …' if len(values) > 12 else ''}; {_remedy(values)}",
         )
     return array.astype(np.min_scalar_type(max(classes - 1, high, 1)), copy=False)
+
+
+def _remedy(values: NDArray[Any]) -> str:
+    found = [float(value) for value in values]
+    if found == list(range(len(found))):
+        return f"set classes={len(values)} if these are the classes"
+    proposed = proposal(found)
+    declare = f"declare what they mean, for example {proposed}" if proposed else "rewrite them"
+    return f"set classes to the number of classes, or {declare}"
 
 
 def odd_labels(array: NDArray[Any]) -> str:

@@ -17,8 +17,15 @@ from miscnn.data_loading._checks import MANY_LABELS, label_values, make_sample, 
 from miscnn.data_loading._problems import SEVERITIES, Problem, VerificationReport
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.interfaces.base import DataInterface
+from miscnn.data_loading.label_mapping import proposal
 from miscnn.data_loading.sample import Sample, odd_labels
-from miscnn.exceptions import GridMismatchError, MiscnnError, MissingFileError, SampleError
+from miscnn.exceptions import (
+    GridMismatchError,
+    LabelError,
+    MiscnnError,
+    MissingFileError,
+    SampleError,
+)
 
 if TYPE_CHECKING:
     from miscnn.data_loading.data_io import DataIO
@@ -131,10 +138,14 @@ def _look_at(interface: DataInterface, index: str) -> _Subject:
     del image, sample  # before the segmentation is read
     subject.labelled = bool(_attempt(subject, lambda: interface.has_segmentation(index)))
     if subject.labelled:
-        labels = _attempt(subject, lambda: interface.load_segmentation(index))
+        labels = _attempt(subject, lambda: _labels(interface, index))
         if labels is not None:
             _check_segmentation(subject, interface, labels, shape)
     return subject
+
+
+def _labels(interface: DataInterface, index: str) -> NDArray[Any]:
+    return interface.to_classes(np.asarray(interface.load_segmentation(index)), index)
 
 
 def _attempt(subject: _Subject, function: Callable[[], _T]) -> _T | None:
@@ -145,6 +156,8 @@ def _attempt(subject: _Subject, function: Callable[[], _T]) -> _T | None:
         subject.add("error", "missing", _reason(error, subject.index))
     except GridMismatchError as error:
         subject.add("error", "grid", error.reason)
+    except LabelError as error:
+        subject.add("error", "labels", error.reason)
     except SampleError as error:
         subject.add("error", "unreadable", error.reason)
     except MiscnnError as error:
@@ -264,7 +277,7 @@ def _check_labels(subject: _Subject, classes: int, everywhere: Sequence[float]) 
             "error",
             "labels",
             f"labels {_list(outside)} lie outside 0 … {classes - 1} (classes={classes}); "
-            f"{_proposal(values, everywhere)}",
+            f"{_proposal(everywhere)}",
         )
         return
     if subject.dtype is not None and subject.dtype.kind == "f":
@@ -274,17 +287,13 @@ def _check_labels(subject: _Subject, classes: int, everywhere: Sequence[float]) 
         subject.add("warning", "empty", "the segmentation holds background only")
 
 
-def _proposal(values: Sequence[float], everywhere: Sequence[float]) -> str:
-    """Say how to mend labels that are no classes; what is below 0 is taken for background."""
-    if list(everywhere) == list(range(len(everywhere))):  # of the whole data set
+def _proposal(everywhere: Sequence[float]) -> str:
+    """Say how to mend labels that are no classes; of the whole data set, which has one mapping."""
+    everywhere = [value for value in everywhere if value.is_integer()]
+    if everywhere == list(range(len(everywhere))):
         return f"set classes={len(everywhere)}"
-    below = [value for value in values if value < 0]
-    ranks = {value: rank for rank, value in enumerate(sorted({0.0, *values} - {*below}))}
-    mapping = {**dict.fromkeys(below, 0), **ranks}
-    renamed = [f"{value:g} -> {rank}" for value, rank in mapping.items() if value != rank]
-    if not renamed:
-        return f"set classes to {len(ranks)} or more"
-    return f"rewrite them, for example {', '.join(renamed[:_SHOWN])}"
+    proposed = proposal(everywhere)
+    return f"declare what they mean, for example {proposed}" if proposed else "rewrite them"
 
 
 def _check_ignored(subjects: Sequence[_Subject], ignore_label: int | None) -> list[Problem]:

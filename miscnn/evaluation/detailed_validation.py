@@ -30,9 +30,6 @@ class EvaluationInterface(Protocol):
     def has_segmentation(self, index: str) -> bool:
         """Tell whether there is a segmentation."""
 
-    def load_prediction(self, index: str, output_path: str | Path) -> NDArray[Any]:
-        """Read a prediction that was saved to a folder."""
-
 
 class EvaluationData(Protocol):
     """The part of a ``DataIO`` that evaluation needs."""
@@ -43,6 +40,9 @@ class EvaluationData(Protocol):
 
     def sample_loader(self, index: str, load_seg: bool = True, load_pred: bool = False) -> Sample:
         """Read a subject."""
+
+    def load_prediction(self, index: str, output_path: str | Path) -> NDArray[Any]:
+        """Read a prediction that was saved to a folder."""
 
     def geometry(self, index: str) -> Geometry:
         """Return the grid of a subject, from its header."""
@@ -164,7 +164,7 @@ def write_scores(table: ScoreTable, folder: Path, seed: int = 0) -> None:
 def load_predicted(data_io: EvaluationData, index: str, output_path: str | Path) -> Sample:
     """Read a subject with its segmentation and the prediction saved to ``output_path``."""
     sample = data_io.sample_loader(index, load_seg=True)
-    sample.add_prediction(data_io.interface.load_prediction(index, output_path))
+    sample.add_prediction(data_io.load_prediction(index, output_path))
     return sample
 
 

@@ -87,8 +87,7 @@ def predict_subjects(
             results.append(prediction)
             continue
         sample.add_prediction(prediction, activation_output)
-        target = output_path if output_path is not None else data_io.output_path
-        data_io.interface.save_prediction(sample, target)
+        data_io.save_prediction(sample, output_path)
     return results if keep else None
 
 

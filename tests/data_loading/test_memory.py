@@ -79,6 +79,8 @@ def test_the_configuration_holds_no_arrays() -> None:
         "classes": 4,
         "three_dim": True,
         "ignore_label": None,
+        "label_values": None,
+        "class_names": None,
     }
     twin = DictionaryInterface.from_config(config)
     assert (twin.classes, len(twin.dictionary)) == (4, 0)

@@ -126,7 +126,7 @@ def test_a_pattern_finds_again_what_it_names(
     index: str, text: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("patterns")
-    pattern = Pattern(text)
+    pattern = Pattern(text, NIfTIInterface.endings)
     path = pattern.candidates(folder, index)[0]
     touch(folder, str(path.relative_to(folder)))
     assert pattern.find(folder) == {index: path}

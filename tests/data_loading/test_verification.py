@@ -102,7 +102,7 @@ def test_all_problems_are_told_at_once(
     assert "12.5 mm (13.9 voxels) apart" in only(report, "moved").message
     assert "(6, 6, 5)" in only(report, "shape").message
     assert "labels 255 lie outside 0 … 1" in only(report, "l255").message
-    assert "255 -> 1" in only(report, "l255").message
+    assert "label_values=[0, 1, 255]" in only(report, "l255").message
     assert "found 0.5" in only(report, "interpolated").message
     assert "first at (1, 2, 3)" in only(report, "nan").message
     assert "7" in only(report, "constant").message
@@ -184,10 +184,10 @@ def test_constant_channels() -> None:
     ("values", "classes", "message"),
     [
         ([[0, 1], [0, 1, 2]], 3, None),
-        ([[0, 255], [0, 255]], 2, "rewrite them, for example 255 -> 1"),
-        ([[0, 1, 2, 4], [0, 1]], 3, "rewrite them, for example 4 -> 3"),
-        ([[0, 64, 128], [0]], 2, "64 -> 1, 128 -> 2"),
-        ([[-1000, 0, 1], [0, 1]], 2, "-1000 -> 0"),
+        ([[0, 255], [0, 255]], 2, "for example classes=2, label_values=[0, 255]"),
+        ([[0, 1, 2, 4], [0, 1]], 3, "classes=4, label_values=[0, 1, 2, 4]"),
+        ([[0, 64, 128], [0]], 2, "classes=3, label_values=[0, 64, 128]"),
+        ([[-1000, 0, 1], [0, 1]], 2, "classes=2, label_values={-1000: 0, 0: 0, 1: 1}"),
         ([[0], [0]], 2, None),
     ],
 )
@@ -219,8 +219,8 @@ def test_a_proposal_looks_at_the_whole_data_set() -> None:
     }
     ramp = np.arange(IMAGE.size).reshape(IMAGE.shape)
     report = in_memory(a=(IMAGE, ramp % 3), b=(IMAGE, ramp % 2 * 4))
-    assert only(report, "a").message.endswith("set classes to 3 or more")
-    assert only(report, "b").message.endswith("for example 4 -> 1")
+    for index in "ab":
+        assert only(report, index).message.endswith("classes=4, label_values=[0, 1, 2, 4]")
 
 
 def test_an_image_in_place_of_a_segmentation() -> None:

@@ -34,9 +34,6 @@ class FakeInterface:
     def has_segmentation(self, index: str) -> bool:
         return index not in self.unlabelled
 
-    def load_prediction(self, index: str, output_path: str | Path) -> NDArray[Any]:
-        return np.load(Path(output_path) / f"{index}.npy", allow_pickle=False)
-
     def save(self, index: str, array: NDArray[Any], output_path: str | Path) -> None:
         Path(output_path).mkdir(parents=True, exist_ok=True)
         np.save(Path(output_path) / f"{index}.npy", array, allow_pickle=False)
@@ -48,6 +45,9 @@ class FakeDataIO:
 
     def geometry(self, index: str) -> Geometry:
         return Geometry.from_spacing(self.interface.truths[index].shape, SPACING)
+
+    def load_prediction(self, index: str, output_path: str | Path) -> NDArray[Any]:
+        return np.load(Path(output_path) / f"{index}.npy", allow_pickle=False)
 
     def sample_loader(self, index: str, load_seg: bool = True, load_pred: bool = False) -> Sample:
         truth = self.interface.truths[index]

@@ -448,7 +448,7 @@ def test_the_classes_of_the_data_are_part_of_the_recipe(
 ) -> None:
     def configure(groups: Any) -> None:
         interface = MergedLabels(DictionaryInterface({}, 1, 4), groups)
-        for name in ("has_segmentation", "load_prediction", "save", "truths"):
+        for name in ("has_segmentation", "save", "truths"):
             monkeypatch.setattr(interface, name, getattr(fake, name), raising=False)
         model.preprocessor.data_io.interface = interface
 

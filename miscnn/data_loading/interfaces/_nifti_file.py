@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from numpy.typing import NDArray
 
-from miscnn.exceptions import MiscnnError, MissingFileError, UnreadableFileError
+from miscnn.data_loading.interfaces._image_file import readable, refuse
 
 # nibabel tells a logger which header fields it mends; `miscnn verify` tells it in words.
 _HEADER_LOG = logging.getLogger("miscnn.data_loading.nifti.header")
@@ -89,9 +89,13 @@ class NiftiFile:
             In the file's own type where nothing is scaled. Scaled values have the type that
             :func:`scaled_type` chooses. RGB voxels get a last axis of 3 (or 4).
         """
-        with readable(self.path, self.index):
+        with _readable(self.path, self.index):
             voxels = _read_voxels(self)
             return apply_scaling(voxels, *self.scaling) if self.scaled else voxels
+
+    def details(self) -> dict[str, Any]:
+        """Return a copy of the header, and the type of the stored numbers."""
+        return {"header": self.header.copy(), "type": self.header.get_data_dtype()}
 
 
 def open_nifti(path: Path, index: str) -> NiftiFile:
@@ -104,12 +108,12 @@ def open_nifti(path: Path, index: str) -> NiftiFile:
     UnreadableFileError
         If it is no NIfTI file, or shorter than its header says.
     """
-    with readable(path, index):
+    with _readable(path, index):
         size = path.stat().st_size
         if path.is_dir():
-            _refuse(path, index, "it is a folder, not a file")
+            refuse(path, index, "it is a folder, not a file")
         if size == 0:
-            _refuse(path, index, "the file is empty; copy or download it again")
+            refuse(path, index, "the file is empty; copy or download it again")
         with path.open("rb") as file:
             start = file.read(16384)
         compressed = start.startswith(_GZIP_MAGIC)
@@ -117,7 +121,7 @@ def open_nifti(path: Path, index: str) -> NiftiFile:
         header = _header(block, path, index)
         shape = tuple(int(n) for n in header.get_data_shape())
         if not 1 <= len(shape) <= 7 or min(shape) < 1:
-            _refuse(path, index, f"the header gives the impossible shape {shape}")
+            refuse(path, index, f"the header gives the impossible shape {shape}")
         shape += (1,) * (2 - len(shape))
         offset = int(header["vox_offset"]) or int(header.single_vox_offset)
         _check_size(path, index, shape, header, offset, size, compressed)
@@ -127,43 +131,13 @@ def open_nifti(path: Path, index: str) -> NiftiFile:
 
 
 @contextmanager
-def readable(path: Path, index: str) -> Iterator[None]:
-    """Turn whatever reading a broken file raises into an error that names the file."""
-    try:
-        yield
-    except MiscnnError:
-        raise
-    except FileNotFoundError as error:
-        broken = f"{path} is a link to {os.readlink(path)}" if path.is_symlink() else ""
-        raise MissingFileError(
-            f"sample {index!r}: {broken}, which does not exist; mend the link, or copy the file"
-            if broken
-            else f"sample {index!r}: there is no file {path}"
-        ) from error
-    except zlib.error as error:
-        _refuse(path, index, f"the gzip archive is damaged ({error}); copy it again", error)
-    except MemoryError as error:
-        _refuse(path, index, "its voxels do not fit into memory", error)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        ArithmeticError,
-        LookupError,
-        HeaderDataError,
-        HeaderTypeError,
-    ) as error:
-        _refuse(path, index, f"not a valid NIfTI file ({error})", error)
-
-
-def short(path: Path) -> str:
-    """Name a file by its folder and name, for messages."""
-    return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
-
-
-def _refuse(path: Path, index: str, reason: str, cause: BaseException | None = None) -> NoReturn:
-    raise UnreadableFileError(index, f"{short(path)} cannot be read: {reason}") from cause
+def _readable(path: Path, index: str) -> Iterator[None]:
+    """Name the file in whatever reading it raises; a damaged archive is told apart."""
+    with readable(path, index, "NIfTI", (HeaderDataError, HeaderTypeError)):
+        try:
+            yield
+        except zlib.error as error:
+            refuse(path, index, f"the gzip archive is damaged ({error}); copy it again", error)
 
 
 def _header(block: bytes, path: Path, index: str) -> Any:
@@ -175,9 +149,9 @@ def _header(block: bytes, path: Path, index: str) -> Any:
         hint = next((text for magic, text in _HINTS if block.startswith(magic)), None)
         if block[128:132] == b"DICM":
             hint = "it is a DICOM file; convert it to NIfTI"
-        _refuse(path, index, f"not a NIfTI file; {hint or f'it begins with {block[:12]!r}'}")
+        refuse(path, index, f"not a NIfTI file; {hint or f'it begins with {block[:12]!r}'}")
     if header["magic"].item() != header.single_magic:
-        _refuse(path, index, "a header whose voxels lie in an .img file; convert it to one .nii.gz")
+        refuse(path, index, "a header whose voxels lie in an .img file; convert it to one .nii.gz")
     return header
 
 
@@ -194,17 +168,17 @@ def _check_size(
     try:
         dtype = header.get_data_dtype()
     except KeyError:
-        _refuse(path, index, f"its header names the unknown voxel type {int(header['datatype'])}")
+        refuse(path, index, f"its header names the unknown voxel type {int(header['datatype'])}")
     if dtype.itemsize == 0 or dtype.kind == "c":
-        _refuse(path, index, f"voxels of type {dtype} are not supported; save them as real numbers")
+        refuse(path, index, f"voxels of type {dtype} are not supported; save them as real numbers")
     if offset < header.single_vox_offset - 4:
-        _refuse(path, index, f"the header lets the voxels begin at byte {offset}, inside itself")
+        refuse(path, index, f"the header lets the voxels begin at byte {offset}, inside itself")
     promised = offset + dtype.itemsize
     for n in shape:  # not numpy.prod, which would overflow
         promised += (promised - offset) * (n - 1)
     possible = size * _GZIP_BEST if compressed else size
     if promised > possible:
-        _refuse(
+        refuse(
             path,
             index,
             f"its header promises shape {shape} of {dtype}, {promised:,} bytes, but the file has "
@@ -232,7 +206,7 @@ def _read_voxels(file: NiftiFile) -> NDArray[Any]:
     with file.path.open("rb") as stream:
         filled = (_inflate if file.compressed else _fill)(stream, file.offset, buffer)
     if filled < len(buffer):
-        _refuse(
+        refuse(
             file.path,
             file.index,
             f"truncated: {len(buffer):,} bytes of voxels expected, {filled:,} found; copy it again",

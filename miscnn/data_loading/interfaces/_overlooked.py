@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from miscnn.data_loading._problems import Problem
-from miscnn.data_loading.interfaces._patterns import ENDINGS, Pattern, visible_names
+from miscnn.data_loading.interfaces._patterns import Pattern, visible_names
 
 # Where DataIO writes by default.
 _OWN_FOLDERS = ("batches", "predictions")
@@ -42,7 +42,7 @@ def overlooked(
 
 
 def _twins(folder: Path, patterns: Sequence[Pattern], indices: Sequence[str]) -> Iterator[Problem]:
-    """Look for two files, ``.nii`` and ``.nii.gz``, in the place of one."""
+    """Look for several files, such as ``.nii`` and ``.nii.gz``, in the place of one."""
     for pattern in patterns:
         for index in indices:
             found = [p for p in pattern.candidates(folder, index) if os.path.lexists(p)]
@@ -87,10 +87,11 @@ def _about_folder(
         return None
     expected = pattern.candidates(folder, index)[0]
     names = visible_names(expected.parent if expected.parent.is_dir() else path)
-    volumes = [name for name in names if _stem(name) is not None]
+    volumes = [name for name in names if _stem(name, pattern.endings) is not None]
     if not names:
         return "the folder is empty; add the files, or remove it"
-    if not volumes or {_stem(name) for name in volumes} <= set(indices):  # predictions, say
+    stems = {_stem(name, pattern.endings) for name in volumes}
+    if not volumes or stems <= set(indices):  # predictions, say
         return None
     return (
         f"the folder holds {_list(volumes)}, but not {expected.relative_to(folder)}; rename the "
@@ -104,7 +105,7 @@ def _files(
     indices: Sequence[str],
     wanted: Callable[[str], bool],
 ) -> Iterator[Problem]:
-    """Look for NIfTI files that no pattern claims, where patterns look for files."""
+    """Look for files of the format that no pattern claims, where patterns look for files."""
     claimed: dict[Path, str] = {}
     owners: dict[Path, None] = {}  # folders of one subject each, in order
     listed = set(indices)
@@ -119,7 +120,7 @@ def _files(
         spare = []
         for name in visible_names(parent):
             path = parent / name
-            stem = _stem(name)
+            stem = _stem(name, patterns[0].endings)
             if stem is None or path in claimed or path.is_dir():
                 continue
             better = stem + name[len(stem) :].lower()
@@ -146,9 +147,9 @@ def _index(patterns: Sequence[Pattern], folder: Path, parent: Path, name: str) -
     return max(found)[1] if found else None
 
 
-def _stem(name: str) -> str | None:
-    """Return the name of a NIfTI file without its ending, whatever its case; None for others."""
-    for ending in ENDINGS:
+def _stem(name: str, endings: Sequence[str]) -> str | None:
+    """Return a name without its ending, whatever its case; None where it is none of these."""
+    for ending in sorted(endings, key=len, reverse=True):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return None

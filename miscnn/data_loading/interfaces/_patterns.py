@@ -9,7 +9,6 @@ from pathlib import Path
 
 from miscnn.exceptions import ConfigurationError, SampleError
 
-ENDINGS = (".nii.gz", ".nii")
 _PLACE = "{index}"
 
 
@@ -17,17 +16,17 @@ class Pattern:
     """A path relative to the folder, with ``*`` or ``{index}`` where the index stands.
 
     The place may occur several times (``{index}/{index}_t1.nii.gz``) and never spans a
-    slash. Whichever of ``.nii.gz`` and ``.nii`` the pattern ends in, the other is taken
-    where the first is missing. Names that begin with a dot are not seen.
+    slash. Whichever of the format's ``endings`` the pattern ends in (``.nii.gz``, ``.nii``),
+    another one is taken where the first is missing. Names that begin with a dot are not seen.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, endings: Sequence[str]) -> None:
         stem = text.replace("*", _PLACE)
-        self.endings: tuple[str, ...] = ENDINGS
-        for ending in ENDINGS:
+        self.endings: tuple[str, ...] = tuple(endings)
+        for ending in endings:
             if stem.endswith(ending):
                 stem = stem.removesuffix(ending)
-                self.endings = (ending, *(other for other in ENDINGS if other != ending))
+                self.endings = (ending, *(other for other in endings if other != ending))
                 break
         self.text = text
         self._segments = stem.split("/")

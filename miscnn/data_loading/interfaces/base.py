@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from miscnn._configurable import Configurable
 from miscnn.data_loading._problems import Problem, Remark
 from miscnn.data_loading.geometry import Geometry
+from miscnn.data_loading.label_mapping import LabelMapping
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
 
@@ -38,16 +39,33 @@ class DataInterface(Configurable, ABC):
     ignore_label : int, optional
         Label of voxels that nobody has annotated, such as 255; ``classes`` … 65535. No class:
         training learns nothing from these voxels, and scores leave them out.
+    label_values : sequence of int or mapping of int to int, optional
+        What stands in files of segmentations: the value of each class, such as ``[0, 255]``, or
+        the class of each value, such as ``{0: 0, 1: 1, 2: 1}``. Predictions are written with
+        these values (the first one of a class). Default: values are classes.
+    class_names : sequence of str, optional
+        One name for each class, that of the background first.
 
     Attributes
     ----------
     reads_files : bool
         Whether there must be a folder to read from; False for data in memory.
+    mapping : LabelMapping or None
+        What ``label_values`` declares.
+
+    Notes
+    -----
+    :meth:`load_segmentation`, :meth:`save_prediction` and :meth:`load_prediction` speak the values
+    of the files. Whoever calls them, :class:`~miscnn.DataIO` above all, maps them by
+    :meth:`to_classes` and :meth:`to_values`.
     """
 
     reads_files: bool = True
     # Also where a subclass hands on three arguments only, or none.
     ignore_label: int | None = None
+    label_values: Sequence[int] | Mapping[int, int] | None = None
+    class_names: Sequence[str] | None = None
+    mapping: LabelMapping | None = None
 
     def __init__(
         self,
@@ -55,6 +73,8 @@ class DataInterface(Configurable, ABC):
         classes: int = 2,
         three_dim: bool = True,
         ignore_label: int | None = None,
+        label_values: Sequence[int] | Mapping[int, int] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         if channels < 1 or classes < 1:
             raise ConfigurationError(
@@ -64,6 +84,15 @@ class DataInterface(Configurable, ABC):
         self.classes = classes
         self.three_dim = three_dim
         self.ignore_label = _checked_ignore_label(ignore_label, classes)
+        self.label_values = label_values
+        if label_values is not None:
+            self.mapping = LabelMapping(label_values, classes, self.ignore_label)
+        if class_names is not None and len(class_names) != classes:
+            raise ConfigurationError(
+                f"class_names has {len(class_names)} names, but classes={classes}: name every "
+                f"class, the background too; got {list(class_names)!r}"
+            )
+        self.class_names = class_names
 
     @abstractmethod
     def initialize(self, input_path: str | Path) -> list[str]:
@@ -100,6 +129,20 @@ class DataInterface(Configurable, ABC):
     @abstractmethod
     def save_prediction(self, sample: Sample, output_path: str | Path) -> Path | None:
         """Write ``sample.prediction`` onto the grid of the input; return the file."""
+
+    def to_classes(self, values: NDArray[Any], index: str) -> NDArray[Any]:
+        """Return the classes that the values of a file mean; themselves without ``label_values``.
+
+        Raises
+        ------
+        LabelError
+            If a value is not declared.
+        """
+        return values if self.mapping is None else self.mapping.to_classes(values, index)
+
+    def to_values(self, labels: NDArray[Any], index: str) -> NDArray[Any]:
+        """Return the values that are written for classes; undoes :meth:`to_classes`."""
+        return labels if self.mapping is None else self.mapping.to_values(labels, index)
 
     def has_segmentation(self, index: str) -> bool:
         """Tell whether there is a segmentation, without reading it if possible."""

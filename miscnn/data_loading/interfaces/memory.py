@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn._configurable import to_json
 from miscnn.data_loading.interfaces._patterns import natural_key
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
 
+_SETTINGS = (
+    "channels",
+    "classes",
+    "three_dim",
+    "ignore_label",
+    "label_values",
+    "class_names",
+)
 _KEYS = ("image", "segmentation", "prediction", "details")
 
 
@@ -27,7 +36,7 @@ class DictionaryInterface(DataInterface):
         names as keys; ``segmentation``, ``prediction`` and ``details`` may be None or left
         out. ``details`` with ``affine`` or ``spacing`` (mm) say where the image lies. Whole
         numbers as indices become text: the subject 3 is ``"3"`` everywhere.
-    channels, classes, three_dim, ignore_label
+    channels, classes, three_dim, ignore_label, label_values, class_names
         See :class:`DataInterface`.
 
     Attributes
@@ -65,15 +74,16 @@ class DictionaryInterface(DataInterface):
         classes: int = 2,
         three_dim: bool = True,
         ignore_label: int | None = None,
+        label_values: Sequence[int] | Mapping[int, int] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(channels, classes, three_dim, ignore_label)
+        super().__init__(channels, classes, three_dim, ignore_label, label_values, class_names)
         self.dictionary: Mapping[str, Any] = _by_text({} if dictionary is None else dictionary)
         self.predictions: dict[str, NDArray[Any]] = {}
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments without the arrays."""
-        names = ("channels", "classes", "three_dim", "ignore_label")
-        return {name: getattr(self, name) for name in names}
+        return {name: to_json(getattr(self, name)) for name in _SETTINGS}
 
     def initialize(self, input_path: str | Path | None = None) -> list[str]:
         """Return the indices in natural order; the path is not used."""

@@ -84,7 +84,7 @@ class MergedLabels(DataInterface):
 
     def load_segmentation(self, index: str) -> NDArray[Any]:
         """Read one segmentation, with group numbers instead of classes."""
-        labels = self.interface.load_segmentation(index)
+        labels = self.interface.to_classes(self.interface.load_segmentation(index), index)
         if labels.dtype.kind not in "biuf":
             return labels  # no labels, as the usual check will say
         wide = np.promote_types(labels.dtype, np.min_scalar_type(self.classes - 1))

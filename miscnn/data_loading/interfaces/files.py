@@ -1,0 +1,363 @@
+"""What all formats share in which a subject's image is one file, or one for each channel."""
+
+from __future__ import annotations
+
+import logging
+import re
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn.data_loading._problems import Problem
+from miscnn.data_loading.geometry import Geometry
+from miscnn.data_loading.interfaces._image_file import ImageFile, short, volume_shape
+from miscnn.data_loading.interfaces._overlooked import overlooked
+from miscnn.data_loading.interfaces._patterns import Pattern, check_index, find_indices
+from miscnn.data_loading.interfaces.base import DataInterface, geometry_from_details
+from miscnn.data_loading.sample import Sample
+from miscnn.exceptions import (
+    ConfigurationError,
+    GridMismatchError,
+    LabelError,
+    MissingFileError,
+    SampleError,
+)
+
+_LOG = logging.getLogger("miscnn.data_loading.files")
+
+
+class FileInterface(DataInterface):
+    """Reads subjects from files that are found by patterns, and writes predictions onto their grid.
+
+    A subclass names the endings of its format and implements :meth:`open_file` and
+    :meth:`write_file`.
+
+    Parameters
+    ----------
+    channels, classes, three_dim, ignore_label, label_values, class_names
+        See :class:`DataInterface`.
+    pattern : str, optional
+        Regular expression that an index must match as a whole to be listed.
+    image : str or sequence of str, optional
+        Where the images lie, relative to the data folder; one ``*`` (or ``{index}``) stands
+        for the index: ``"images/*.nii.gz"``. Several patterns are several channels, which
+        must share one grid. Default: ``"{index}/imaging"`` with the format's first ending, the
+        layout of MIScnn and KiTS. A file may have any ending of the format, whatever the
+        pattern says.
+    segmentation : str, optional
+        The same for the segmentations. Default: ``"{index}/segmentation"``, or none if
+        ``image`` is given.
+
+    Attributes
+    ----------
+    endings : tuple of str
+        How files of this format end, the usual one first.
+    data_directory : Path or None
+        The folder that was handed to :meth:`initialize`.
+    """
+
+    endings: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        channels: int = 1,
+        classes: int = 2,
+        three_dim: bool = True,
+        pattern: str | None = None,
+        image: str | Sequence[str] | None = None,
+        segmentation: str | None = None,
+        ignore_label: int | None = None,
+        label_values: Sequence[int] | Mapping[int, int] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(channels, classes, three_dim, ignore_label, label_values, class_names)
+        self.pattern = pattern
+        self.image = image
+        self.segmentation = segmentation
+        self.data_directory: Path | None = None
+        default = f"{{index}}/imaging{self.endings[0]}"
+        images = [default] if image is None else [image] if isinstance(image, str) else image
+        if len(images) not in (1, channels):
+            raise ConfigurationError(
+                f"image names {len(images)} files per subject, but channels={channels}; name one "
+                "file, or one per channel"
+            )
+        self._images = [Pattern(text, self.endings) for text in images]
+        labels = segmentation
+        if labels is None and image is None:
+            labels = f"{{index}}/segmentation{self.endings[0]}"
+        self._labels = None if labels is None else Pattern(labels, self.endings)
+        try:
+            self._expression = None if pattern is None else re.compile(pattern)
+        except re.error as error:
+            raise ConfigurationError(
+                f"pattern={pattern!r} is no regular expression: {error}"
+            ) from error
+
+    @abstractmethod
+    def open_file(self, path: Path, index: str) -> ImageFile:
+        """Read and check the header of a file.
+
+        Raises
+        ------
+        MissingFileError
+            If there is no such file.
+        UnreadableFileError
+            If it is no file of this format, or shorter than its header says.
+        """
+
+    @abstractmethod
+    def write_file(self, path: Path, array: NDArray[Any], sample: Sample) -> None:
+        """Write an array with three spatial axes, and perhaps one of classes, as a result.
+
+        ``sample.details`` are those of :meth:`load_image`, or empty for a sample that was made
+        from an array.
+        """
+
+    def initialize(self, input_path: str | Path) -> list[str]:
+        """Take over the data folder and return the indices of its subjects.
+
+        A subject is listed if it has an image or a segmentation, numbers in names sorted by
+        value. Subjects that come into the folder later can be loaded all the same.
+
+        Raises
+        ------
+        MissingFileError
+            If the folder does not exist.
+        """
+        folder = Path(input_path)
+        if not str(input_path) or not folder.is_dir():
+            raise MissingFileError(
+                f"input_path: there is no folder {str(input_path)!r}; name the folder that "
+                f"holds {self._wanted()}"
+            )
+        self.data_directory = folder
+        indices = self._indices(folder)
+        if not indices:
+            _LOG.warning("found no subjects in %s; looked for %s", folder, self._wanted())
+        return indices
+
+    def load_image(self, index: str) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Read one image.
+
+        Returns
+        -------
+        image : ndarray
+            ``(x, y, z[, c])`` or ``(x, y[, c])`` in the file's type.
+        details : dict
+            ``affine`` (4, 4), ``spacing`` in mm, ``files``, and what the format needs to write
+            a result onto the same grid.
+
+        Raises
+        ------
+        MissingFileError
+        UnreadableFileError
+        GridMismatchError
+            If the files of several channels do not share one grid.
+        """
+        files = [self.open_file(path, index) for path in self._image_paths(index)]
+        grids = [Geometry(volume_shape(file.shape), file.affine) for file in files]
+        for number, (file, grid) in enumerate(zip(files[1:], grids[1:], strict=True), start=2):
+            if not grids[0].matches(grid):
+                raise GridMismatchError(
+                    index,
+                    f"channel {number} ({short(file.path)}) lies on another grid than channel 1 "
+                    f"({short(files[0].path)}): {grid.describe_difference(grids[0])}; resample "
+                    "them to one grid",
+                )
+        channels = [self._arrange(file, index) for file in files]
+        if len(channels) > 1 and any(array.ndim != self._ndim for array in channels):
+            raise SampleError(index, "several files as channels must hold one channel each")
+        image = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
+        return image, {
+            "affine": files[0].affine,
+            "spacing": grids[0].spacing[: self._ndim],
+            "grid": volume_shape(files[0].shape)[: self._ndim],
+            "files": [str(file.path) for file in files],
+            **files[0].details(),
+        }
+
+    def load_segmentation(self, index: str) -> NDArray[Any]:
+        """Read one segmentation in the file's type.
+
+        Raises
+        ------
+        MissingFileError
+        UnreadableFileError
+        """
+        return self._arrange(self.open_file(self._label_path(index), index), index)
+
+    def has_segmentation(self, index: str) -> bool:
+        """Tell whether there is a file with the segmentation."""
+        return self._labels is not None and self._labels.path(self._folder, index) is not None
+
+    def load_geometry(self, index: str) -> Geometry:
+        """Return the image's grid from its header."""
+        return self._grid(self.open_file(self._image_paths(index)[0], index))
+
+    def load_segmentation_geometry(self, index: str) -> Geometry | None:
+        """Return the segmentation's grid from its header; None if there is no segmentation."""
+        if not self.has_segmentation(index):
+            return None
+        return self._grid(self.open_file(self._label_path(index), index))
+
+    def source_files(self, index: str) -> list[Path]:
+        """Return the files of the image, and of the segmentation if there is one."""
+        labels = [self._label_path(index)] if self.has_segmentation(index) else []
+        return [*self._image_paths(index), *labels]
+
+    def save_prediction(self, sample: Sample, output_path: str | Path) -> Path:
+        """Write the prediction onto the grid of the image.
+
+        A label map is stored in the smallest integer type, probabilities as float32 with the
+        classes along the fourth axis.
+
+        Raises
+        ------
+        SampleError
+            If there is no prediction.
+        LabelError
+            If a label map holds values that are no labels.
+        GridMismatchError
+            If its shape is not the image's.
+        """
+        ending = self.result_ending(sample)
+        path = Path(output_path) / f"{check_index(sample.index)}{ending}"
+        self.write_file(path, self._result(sample), sample)
+        return path
+
+    def load_prediction(self, index: str, output_path: str | Path) -> NDArray[Any]:
+        """Read back a prediction: labels, or probabilities with a last axis."""
+        stem = Path(output_path) / check_index(index)
+        candidates = [stem.parent / (stem.name + ending) for ending in self.endings]
+        path = next((p for p in candidates if p.exists()), candidates[0])
+        return self._arrange(self.open_file(path, index), index)
+
+    def result_ending(self, sample: Sample) -> str:
+        """Return how the file of a prediction ends; the format's first ending unless replaced."""
+        return self.endings[0]
+
+    def expected_files(self) -> str:
+        """Tell the patterns of the image files, and that of the indices if there is one."""
+        images = " and ".join(repr(pattern.text) for pattern in self._images)
+        return images if self.pattern is None else f"{images} with pattern={self.pattern!r}"
+
+    def overlooked(self, ignored: Collection[Path] = ()) -> list[Problem]:
+        """Name files and subjects' folders in the data folder that no pattern claims."""
+        if self.data_directory is None:
+            return []
+        folder = self.data_directory
+        return overlooked(folder, self._patterns, self._indices(folder), self._is_wanted, ignored)
+
+    @property
+    def _ndim(self) -> int:
+        return 3 if self.three_dim else 2
+
+    @property
+    def _folder(self) -> Path:
+        if self.data_directory is None:
+            raise ConfigurationError(
+                "the interface does not know its data folder; call initialize(input_path), or "
+                "hand it to DataIO"
+            )
+        return self.data_directory
+
+    @property
+    def _patterns(self) -> list[Pattern]:
+        return [*self._images, *([self._labels] if self._labels else [])]
+
+    def _is_wanted(self, index: str) -> bool:
+        return self._expression is None or self._expression.fullmatch(index) is not None
+
+    def _indices(self, folder: Path) -> list[str]:
+        return [i for i in find_indices(folder, self._patterns) if self._is_wanted(i)]
+
+    def _image_paths(self, index: str) -> list[Path]:
+        return [self._existing(pattern, index, "image") for pattern in self._images]
+
+    def _label_path(self, index: str) -> Path:
+        if self._labels is None:
+            raise MissingFileError(
+                f"sample {index!r}: the data interface knows no segmentations; set its argument "
+                "segmentation to a pattern"
+            )
+        return self._existing(self._labels, index, "segmentation")
+
+    def _existing(self, pattern: Pattern, index: str, what: str) -> Path:
+        path = pattern.path(self._folder, index)
+        if path is None:
+            wanted = pattern.candidates(Path(), index)[0]
+            raise MissingFileError(
+                f"sample {index!r}: there is no {what} file {wanted} in {self._folder}"
+            )
+        return path
+
+    def _wanted(self) -> str:
+        return " and ".join(repr(pattern.text) for pattern in self._patterns)
+
+    def _grid(self, file: ImageFile) -> Geometry:
+        shape = volume_shape(file.shape)
+        return geometry_from_details(shape[: self._ndim], {"affine": file.affine})
+
+    def _arrange(self, file: ImageFile, index: str) -> NDArray[Any]:
+        """Read the voxels and give them their spatial axes and at most one more."""
+        array = file.read()
+        if not self.three_dim and array.ndim == 3 and array.shape[2] > 1:
+            return array  # (x, y, c)
+        further = (*file.shape[3:], *array.shape[len(file.shape) :])
+        axes = (*volume_shape(file.shape), *(n for n in further if n != 1))
+        spatial = array.reshape(axes, order="F")
+        if not self.three_dim:
+            if spatial.shape[2] != 1:
+                raise SampleError(
+                    index,
+                    f"{short(file.path)} is a volume of shape {file.shape}; set three_dim=True",
+                )
+            spatial = spatial[:, :, 0]
+        if spatial.ndim > self._ndim + 1:
+            raise SampleError(
+                index,
+                f"{short(file.path)} has shape {file.shape}; channels take one axis only",
+            )
+        return spatial
+
+    def _result(self, sample: Sample) -> NDArray[Any]:
+        """Return the prediction as it is stored: three spatial axes, and one of classes."""
+        prediction = sample.prediction
+        if prediction is None:
+            raise SampleError(sample.index, "there is no prediction to save")
+        space = sample.details.get("grid", sample.geometry.shape)
+        array = np.asarray(prediction)
+        if array.shape == (*space, 1) and array.dtype.kind in "biu":
+            array = array[..., 0]
+        if array.shape[: self._ndim] != space or array.ndim > self._ndim + 1:
+            raise GridMismatchError(
+                sample.index,
+                f"the prediction has shape {array.shape}, the image {space}; it must be brought "
+                "back to the image's grid before it is saved",
+            )
+        volume = volume_shape(space)
+        if array.ndim == self._ndim + 1:
+            return array.reshape((*volume, array.shape[-1])).astype(np.float32, copy=False)
+        return array.astype(self._label_type(array, sample), copy=False).reshape(volume)
+
+    def _label_type(self, array: NDArray[Any], sample: Sample) -> np.dtype[Any]:
+        """Return the smallest type for a label map: one for all subjects if possible."""
+        whole = array.dtype.kind in "biu" or (
+            array.dtype.kind == "f"
+            and bool(np.all(np.isfinite(array)))
+            and bool(np.all(array == np.rint(array)))
+        )
+        low, high = (array.min(), array.max()) if array.size else (0, 0)
+        if not whole or (low < 0 and self.label_values is None):
+            raise LabelError(
+                sample.index,
+                "a prediction without class axis holds labels, whole numbers from 0 on; got dtype "
+                f"{array.dtype} with values from {low} to {high}",
+            )
+        known = [sample.classes - 1, 1] if self.mapping is None else self.mapping.values
+        return np.result_type(*(np.min_scalar_type(int(n)) for n in (low, high, *known)))
