@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from miscnn._files import atomic_path, write_json
 from miscnn._keras import keras
+from miscnn._optional import optional
 from miscnn._version import __version__
 from miscnn.exceptions import ConfigurationError
 
@@ -134,13 +134,7 @@ def export_network(
 
 def _require(*packages: str) -> None:
     for package in packages:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise ConfigurationError(
-                f"to export to ONNX the package {package} is needed, which cannot be imported "
-                f"({error}): pip install 'miscnn[export]'"
-            ) from error
+        optional(package, "export", "Exporting to ONNX")
 
 
 def _make_room(path: Path, format: str) -> None:
@@ -213,7 +207,7 @@ def _in_float32(keras_model: Any) -> Any:
 
 def _describe(file: Path, shape: Sequence[int | None], description: dict[str, Any]) -> None:
     """Give input, output and free axes of an ONNX file their names, and add the description."""
-    onnx = importlib.import_module("onnx")
+    onnx = optional("onnx", "export", "Exporting to ONNX")
     document = onnx.load(str(file))
     graph = document.graph
     (image,), (output,) = graph.input, graph.output

@@ -1,0 +1,1 @@
+"""DICOM: image series in, segmentations in and out. Needs ``pip install 'miscnn[dicom]'``."""
