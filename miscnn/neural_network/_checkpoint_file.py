@@ -41,22 +41,26 @@ class CheckpointFile(NamedTuple):
         here = [tuple(variable.shape) for variable in variables]
         there = [value.shape for value in values]
         if here != there:
-            different = next((k for k, (a, b) in enumerate(zip(here, there)) if a != b), None)  # noqa: B905
-            first = (
-                ""
-                if different is None
-                else (
-                    f"; the first that differs, {variables[different].path}, has shape "
-                    f"{here[different]} here and {there[different]} there"
-                )
-            )
             raise ConfigurationError(
                 f"{self.path} is of another network or optimizer: it holds {len(there)} "
-                f"variables of the {group}, here are {len(here)}{first}. Choose another "
+                f"variables of the {group}, here are {len(here)}"
+                f"{_first_difference(variables, here, there)}. Choose another "
                 "checkpoint_path, or begin anew with resume=False"
             )
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value.astype(variable.dtype) if value.dtype == np.float32 else value)
+
+
+def _first_difference(
+    variables: Sequence[Any], here: Sequence[tuple[int, ...]], there: Sequence[tuple[int, ...]]
+) -> str:
+    for variable, mine, theirs in zip(variables, here, there, strict=False):
+        if mine != theirs:
+            return (
+                f"; the first that differs, {variable.path}, has shape {mine} here and {theirs} "
+                "there"
+            )
+    return ""
 
 
 def write(

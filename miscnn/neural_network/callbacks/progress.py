@@ -21,17 +21,17 @@ _INTERVAL = 0.1  # seconds between two updates at least
 _LOG_INTERVAL = 10.0  # where each update is another line: in files
 _LEAST_BAR = 8  # columns
 _FORMAT = "{desc}|{bar}| "
+# Where a terminal does not say how many it has: tqdm would show nothing.
+_COLUMNS_OF_SILENT_TERMINALS = 80
 
 
-# Columns where a terminal does not say how many it has: tqdm would show nothing.
-_OF_SILENT_TERMINALS = 80
-
-
-def _is_silent_terminal() -> bool:
+def _columns() -> int | None:
+    """Return how wide the bar is; None if the terminal says it."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns == 0
+        silent = os.get_terminal_size(sys.stderr.fileno()).columns == 0
     except (AttributeError, OSError, ValueError):  # no terminal
-        return False
+        silent = False
+    return _COLUMNS_OF_SILENT_TERMINALS if silent else None
 
 
 class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -96,13 +96,14 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has 
         self.close()
         self._begin()
         total = self._epochs if self._minutes is None else self._minutes
+        columns = _columns()
         self._bar = tqdm(
             total=total,
             initial=self._position(),
             desc=self._head(False),
             bar_format=f"{_FORMAT}starting",
-            dynamic_ncols=not _is_silent_terminal(),
-            ncols=_OF_SILENT_TERMINALS if _is_silent_terminal() else None,
+            dynamic_ncols=columns is None,
+            ncols=columns,
             # An average: epochs differ from their parts, by the validation at the end.
             smoothing=0.0,
         )
