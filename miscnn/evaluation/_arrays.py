@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,15 +94,19 @@ def labels_to_score(classes: int | Sequence[int]) -> list[int]:
     return labels
 
 
-def joint_box(
-    first: tuple[slice, ...] | None, second: tuple[slice, ...] | None, ndim: int
-) -> tuple[slice, ...]:
-    if first is None or second is None:
-        return first or second or (slice(0, 0),) * ndim
+def joint_box(boxes: Iterable[tuple[slice, ...] | None], ndim: int) -> tuple[slice, ...]:
+    found = [box for box in boxes if box is not None]
+    if not found:
+        return (slice(0, 0),) * ndim
     return tuple(
-        slice(min(a.start, b.start), max(a.stop, b.stop))
-        for a, b in zip(first, second, strict=True)
+        slice(min(part.start for part in parts), max(part.stop for part in parts))
+        for parts in zip(*found, strict=True)
     )
+
+
+def mask_of(array: NDArray[Any], labels: Sequence[int]) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = array == labels[0] if len(labels) == 1 else np.isin(array, labels)
+    return mask
 
 
 def cut_to_object(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import overload
 
 from miscnn._files import write_json
-from miscnn.evaluation._text import read_tsv
+from miscnn._text import read_tsv
 from miscnn.evaluation.detailed_validation import write_scores
 from miscnn.evaluation.splits import fold_path, read_fold
 from miscnn.evaluation.summary import ScoreTable, Summary

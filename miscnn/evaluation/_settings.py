@@ -10,7 +10,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel, class_names_by_label
+from miscnn.evaluation.detailed_validation import (
+    ClassNames,
+    EvaluatedModel,
+    class_names_by_label,
+    names_or_those_of_the_data,
+)
 from miscnn.evaluation.splits import Fold, hold_out
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._callback_copies import Callbacks
@@ -44,7 +49,9 @@ class Settings:
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
         """Take what the settings are from the arguments (``locals()``) of a function."""
-        return cls(**{field.name: arguments[field.name] for field in fields(cls)})
+        taken = {field.name: arguments[field.name] for field in fields(cls)}
+        names = names_or_those_of_the_data(taken["class_names"], arguments["model"])
+        return cls(**{**taken, "class_names": names})
 
     @property
     def n_epochs(self) -> int | None:

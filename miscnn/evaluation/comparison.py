@@ -13,9 +13,9 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn._text import aligned, number, shortened, write_tsv
 from miscnn.evaluation._bootstrap import accelerated_interval, bootstrap_interval
 from miscnn.evaluation._scored import Scored, table_of
-from miscnn.evaluation._text import aligned, number, shortened, write_tsv
 from miscnn.evaluation.summary import ScoreTable, worst_position
 from miscnn.exceptions import ConfigurationError
 

@@ -134,7 +134,8 @@ def cross_validation(
     seed : int
         Of the default splitter and of the inner validation.
     class_names : sequence or mapping, optional
-        One name per class, background first; or names by label.
+        One name per class, background first; or names by label. Default: those of the data
+        interface.
     overlays : sequence of {"worst", "median", "best"}
         Whose overlays are drawn in each fold, by mean Dice over the classes.
     verbose : int

@@ -16,6 +16,7 @@ from miscnn.data_loading.sample import Sample
 from miscnn.evaluation.scores import dice, score_subject
 from miscnn.evaluation.summary import ScoreRow, ScoreTable
 from miscnn.exceptions import ConfigurationError, GridMismatchError, SampleError
+from miscnn.processing.regions import Regions
 
 ClassNames = Mapping[int, str] | Sequence[str] | None
 
@@ -124,7 +125,8 @@ def detailed_validation(
     output_path : path, optional
         Folder for the predictions. Default: ``<evaluation_path>/predictions``.
     class_names : sequence or mapping, optional
-        One name per class, background first; or names by label.
+        One name per class, background first; or names by label. Default: those of the data
+        interface.
     fold : int
         Number in the column ``fold``.
     verbose : int
@@ -134,9 +136,11 @@ def detailed_validation(
     -------
     ScoreTable
         All scores of all foreground classes (:mod:`miscnn.evaluation.scores`), volume by volume
-        in mm on the grid of the input. The slices are those across the preprocessor's
-        ``slice_axis``; where it gives none, across that of each scan's geometry.
+        in mm on the grid of the input; then those of the preprocessor's regions. The slices
+        are those across the preprocessor's ``slice_axis``; where it gives none, across that of
+        each scan's geometry.
     """
+    class_names = names_or_those_of_the_data(class_names, model)
     names = class_names_by_label(class_names, model.preprocessor.data_io.interface.classes)
     folder = Path(evaluation_path)
     target = folder / "predictions" if output_path is None else Path(output_path)
@@ -144,11 +148,12 @@ def detailed_validation(
     model.predict(samples, output_path=target, verbose=verbose)
     rows: list[ScoreRow] = []
     slice_axis = getattr(model.preprocessor, "slice_axis", None)
+    regions = getattr(model.preprocessor, "regions", None)
     for index in tqdm(samples, desc="scoring", unit="sample", disable=not verbose):
         sample = load_predicted(model.preprocessor.data_io, index, target)
         if slice_axis is not None:
             sample.geometry = sample.geometry.with_slice_axis(slice_axis)
-        rows.extend(score_sample(sample, names, fold))
+        rows.extend(score_sample(sample, names, fold, regions))
     table = ScoreTable(rows)
     write_scores(table, folder)
     return table
@@ -168,11 +173,17 @@ def load_predicted(data_io: EvaluationData, index: str, output_path: str | Path)
     return sample
 
 
-def score_sample(sample: Sample, class_names: ClassNames = None, fold: int = 0) -> list[ScoreRow]:
+def score_sample(
+    sample: Sample,
+    class_names: ClassNames = None,
+    fold: int = 0,
+    regions: Regions | None = None,
+) -> list[ScoreRow]:
     """Score the prediction of a sample against its segmentation.
 
-    Voxels of the data set's ignore label count as background in both, see
-    :func:`without_ignored`.
+    Regions, which are unions of labels, follow after the classes under their own names; in place
+    of a label they have the numbers from ``classes`` on. Voxels of the data set's ignore label
+    count as background in both, see :func:`without_ignored`.
 
     Raises
     ------
@@ -196,10 +207,13 @@ def score_sample(sample: Sample, class_names: ClassNames = None, fold: int = 0) 
     geometry = sample.geometry
     n_slices, thickness = _slices(geometry)
     axis = geometry.slice_axis if geometry.ndim == 3 else None
+    unions: dict[int, tuple[int, ...]] = {}
+    for number, (name, labels) in enumerate(regions.regions if regions else (), sample.classes):
+        names[number], unions[number] = name, labels
     return [
         ScoreRow(fold, sample.index, label, names[label], metric, value, n_slices, thickness)
         for label, metric, value in score_subject(
-            truth, prediction, sample.classes, geometry.spacing, axis
+            truth, prediction, sample.classes, geometry.spacing, axis, unions
         )
     ]
 
@@ -222,6 +236,13 @@ def without_ignored(
         np.where(ignored, background, truth),
         np.where(ignored, background.astype(prediction.dtype), prediction),
     )
+
+
+def names_or_those_of_the_data(class_names: ClassNames, model: EvaluatedModel) -> ClassNames:
+    """Return the names that were given, else the data interface's ``class_names`` if it has any."""
+    if class_names is not None:
+        return class_names
+    return getattr(model.preprocessor.data_io.interface, "class_names", None)
 
 
 def class_names_by_label(class_names: ClassNames, classes: int) -> dict[int, str]:

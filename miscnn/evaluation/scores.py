@@ -69,6 +69,7 @@ from miscnn.evaluation._arrays import (
     inner_product,
     joint_box,
     labels_to_score,
+    mask_of,
 )
 from miscnn.evaluation._surface import surface_distances
 from miscnn.exceptions import ConfigurationError
@@ -285,6 +286,7 @@ def score_subject(
     classes: int | Sequence[int],
     spacing: Sequence[float],
     slice_axis: int | None = None,
+    regions: Mapping[int, Sequence[int]] = MappingProxyType({}),
 ) -> list[ClassScore]:
     """Compute every score of every class of one subject.
 
@@ -300,6 +302,8 @@ def score_subject(
     slice_axis : int, optional
         Axis across the slices, for ``dice_roi``; without it (the spacing alone does not tell
         which it is) and in 2D there is no ``dice_roi``.
+    regions : mapping of int to sequence of int, optional
+        Unions of labels to score besides, by the number that stands for their label in the result.
 
     Returns
     -------
@@ -332,22 +336,18 @@ def score_subject(
     if slice_axis is not None and truth.ndim == 3:
         others = tuple(axis for axis in range(3) if axis != slice_axis)
         roi = _Roi(slice_axis, np.any(truth, axis=others))
-    labels = labels_to_score(classes)
-    positive = [label for label in labels if label > 0]
-    boxes = [
-        ndimage.find_objects(array, max_label=max(positive)) if positive else []
-        for array in (truth, prediction)
-    ]
+    groups = {**{label: (label,) for label in labels_to_score(classes)}, **regions}
+    highest = max((label for labels in groups.values() for label in labels), default=0)
+    boxes = [ndimage.find_objects(array, max_label=highest) for array in (truth, prediction)]
     rows: list[ClassScore] = []
-    for label in labels:
-        box = (
-            joint_box(boxes[0][label - 1], boxes[1][label - 1], truth.ndim)
-            if label > 0
-            else (slice(None),) * truth.ndim
-        )
+    for number, labels in groups.items():
+        box = (slice(None),) * truth.ndim
+        if min(labels) > 0:
+            box = joint_box((found[label - 1] for found in boxes for label in labels), truth.ndim)
+        masks = mask_of(truth[box], labels), mask_of(prediction[box], labels)
         inside = None if roi is None else _Roi(roi.axis, roi.slices[box[roi.axis]])
-        values = _score_masks(truth[box] == label, prediction[box] == label, spacing, inside)
-        rows.extend(ClassScore(label, metric, value) for metric, value in values.items())
+        values = _score_masks(*masks, spacing, inside)
+        rows.extend(ClassScore(number, metric, value) for metric, value in values.items())
     return rows
 
 

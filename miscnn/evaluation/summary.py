@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn._text import aligned, number, read_tsv, shortened, write_tsv
 from miscnn.evaluation._bootstrap import bootstrap_interval
-from miscnn.evaluation._text import aligned, number, read_tsv, shortened, write_tsv
 from miscnn.evaluation.scores import METRICS
 from miscnn.exceptions import ConfigurationError, MissingFileError
 

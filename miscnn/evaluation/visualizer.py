@@ -14,22 +14,19 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from miscnn._files import atomic_path
+from miscnn._text import shortened
+from miscnn.data_loading._drawing import Outlines, colour_of, drawn, screen_shape
+from miscnn.data_loading._view import View, Window, informative_slices, occupied_slices, view_of
 from miscnn.data_loading.sample import Sample
-from miscnn.evaluation._text import shortened
-from miscnn.evaluation._view import View, Window, informative_slices, occupied_slices, view_of
 from miscnn.evaluation.detailed_validation import ClassNames, class_names_by_label
 
-# Bright enough for a grey image; from Okabe and Ito's colours.
-_COLOURS = ("#F0A000", "#3FA9F5", "#F06AB8", "#2BC48A", "#F0E442", "#FF6A2B", "#B9A0FF")
 _MOST_NAMES = 9
 _PALE = 0.6  # share of white in the colour of the truth
 _DPI = 150
@@ -177,58 +174,19 @@ def render(view: View, position: int, size: int, greys: int = 256) -> NDArray[np
     ndarray of uint8
         (rows, columns, 3).
     """
-    shape = _screen_shape(view, size)
-    grey = np.rint(_enlarged(view.image[position], shape) * (greys - 1)) / (greys - 1)
-    canvas = np.repeat(grey[..., np.newaxis], 3, axis=2).astype(np.float64)
-    lines = []
-    for array, width, pale in (
-        (view.truth, max(4, size // 100), _PALE),
-        (view.prediction, max(2, size // 200), 0.0),
-    ):
-        if array is None:
-            continue
-        labels = _nearest(array[position], shape)
-        for label in np.unique(labels[labels > 0]).tolist():
-            lines.append((_outline(labels == label, width), _colour(label, pale)))
-    for line, _ in lines:  # a shadow below all lines, for bright surroundings
-        canvas[ndimage.binary_dilation(line) & ~line] *= 0.5
-    for line, colour in lines:
-        canvas[line] = colour
-    return np.rint(np.clip(canvas, 0.0, 1.0) * 255.0).astype(np.uint8)
-
-
-def _colour(label: int, pale: float) -> NDArray[np.float64]:
-    strong = np.array(to_rgb(_COLOURS[(label - 1) % len(_COLOURS)]))
-    return strong + (1.0 - strong) * pale
-
-
-def _outline(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    """The pixels of a mask within ``width`` of its outside; the frame is no outside."""
-    inner = ndimage.binary_erosion(mask, iterations=width, border_value=1)
-    return np.asarray(mask & ~inner, dtype=bool)
+    maps = [
+        Outlines(array[position], width, pale)
+        for array, width, pale in (
+            (view.truth, max(4, size // 100), _PALE),
+            (view.prediction, max(2, size // 200), 0.0),
+        )
+        if array is not None
+    ]
+    return drawn(view.image[position], _screen_shape(view, size), maps, greys)
 
 
 def _screen_shape(view: View, size: int) -> tuple[int, int]:
-    height = view.image.shape[1] * view.pixel[0]
-    width = view.image.shape[2] * view.pixel[1]
-    scale = size / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _enlarged(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float64]:
-    factors = [new / old for new, old in zip(shape, image.shape, strict=True)]
-    zoomed = ndimage.zoom(
-        image.astype(np.float64), np.array(factors), order=1, mode="nearest", grid_mode=True
-    )
-    return np.asarray(zoomed, dtype=np.float64)
-
-
-def _nearest(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.intp)
-        for new, old in zip(shape, labels.shape, strict=True)
-    )
-    return labels[np.ix_(rows, columns)]
+    return screen_shape(view.image.shape[1:], view.pixel, size)
 
 
 def _mark_sides(axes: Any, view: View) -> list[Any]:
@@ -257,9 +215,9 @@ def _legend(figure: Figure, view: View, names: dict[int, str]) -> int:
     for label in shown:
         lines = []
         if view.truth is not None:
-            lines.append(Line2D([], [], color=_colour(label, _PALE), lw=4))
+            lines.append(Line2D([], [], color=colour_of(label, _PALE), lw=4))
         if view.prediction is not None:
-            lines.append(Line2D([], [], color=_colour(label, 0.0), lw=1.8))
+            lines.append(Line2D([], [], color=colour_of(label, 0.0), lw=1.8))
         handles.append(tuple(lines))
     labels = [shortened(names.get(label, str(label)), 16) for label in shown]
     meaning = []

@@ -322,6 +322,8 @@ def _trial(classes: int, axes: int) -> tuple[NDArray[np.float32], NDArray[np.flo
 
     The second has no foreground, and is predicted with more confidence.
     """
+    if classes == 1:  # a region: one that is not everywhere
+        return tuple(part[..., 1:] for part in _trial(2, axes))  # type: ignore[return-value]
     rng = np.random.default_rng(0)
     scores = rng.random((2, *(16,) * axes, classes), dtype=np.float32) + 0.1
     labels = rng.integers(classes, size=scores.shape[:-1])

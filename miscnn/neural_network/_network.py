@@ -12,11 +12,11 @@ from miscnn.neural_network._class_weights import weighted_loss, without_unlabell
 from miscnn.neural_network._distribution import as_distribution
 from miscnn.neural_network._loss_names import as_loss
 from miscnn.neural_network._precision import check_device, check_precision, precision_scope
+from miscnn.neural_network._regions import check_scores, default_scores, multilabel_loss
 from miscnn.neural_network._state import alike, clone_metric, seeded, take_over
 from miscnn.neural_network.architecture.base import Architecture
 from miscnn.neural_network.architecture.unet.standard import UNetStandard
 from miscnn.neural_network.inference import Network
-from miscnn.neural_network.metrics import MeanDice, class_wise_dice
 from miscnn.neural_network.optimizers import OptimizerRecipe
 from miscnn.neural_network.schedules import Schedule, as_schedule
 from miscnn.processing.network_grid import network_grid
@@ -62,17 +62,18 @@ class BuiltNetwork:
             raise ConfigurationError(
                 f"architecture must be an Architecture such as UNetStandard(), got {architecture!r}"
             )
+        regions = preprocessor.regions
+        if regions is not None:
+            self.architecture = self.architecture.multilabel()
         self._given_architecture = self.architecture
         self.architecture = self._adapted(None)
         self.loss = as_loss(loss)
         if metrics is None:
             ignore = preprocessor.ignore_label is not None
-            classes = preprocessor.classes
-            metrics = [
-                *class_wise_dice(classes, ignore_unlabelled=ignore),
-                MeanDice(classes, ignore_unlabelled=ignore),
-            ]
+            names = None if regions is None else regions.names
+            metrics = default_scores(preprocessor.outputs, names, ignore)
         self.metrics = list(metrics)
+        check_scores(self.metrics, regions is not None)
         # The misspelled name is how published scripts for MIScnn up to 1.3 say it.
         self.learning_rate = learning_rate if learninig_rate is None else learninig_rate
         self.batch_queue_size = batch_queue_size
@@ -118,7 +119,7 @@ class BuiltNetwork:
             self.architecture.create_model_3D if axes == 3 else self.architecture.create_model_2D
         )
         with self.distribution.scope(), precision_scope(self.precision), seeded(self.seed):
-            model = create(input_shape, self.preprocessor.classes)
+            model = create(input_shape, self.preprocessor.outputs)
         check_device(model)
         return model
 
@@ -148,7 +149,9 @@ class BuiltNetwork:
         if self.preprocessor.ignore_label is not None:
             loss = without_unlabelled(loss)
         recipe = self.preprocessor
-        loss = self.distribution.loss(loss, recipe.classes, recipe.network_axes)
+        if recipe.regions is not None:
+            loss = multilabel_loss(loss)
+        loss = self.distribution.loss(loss, recipe.outputs, recipe.network_axes)
         for metric in self.metrics:
             if isinstance(metric, keras.metrics.Metric):
                 metric.reset_state()  # Keras does not, before the first epoch after compiling

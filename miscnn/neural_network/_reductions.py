@@ -22,6 +22,12 @@ logarithm and derivative still.
 COMPLEMENT_FLOOR = 1e-7
 """What is added to 1 less p before its logarithm is taken: much less than it is rounded to 0."""
 
+UNLABELLED = -1e-30
+"""Truth of voxels without a label where channels overlap, and 0 means the background.
+
+So small that it changes no sum; the pipeline's mark, minus one, is raised to it.
+"""
+
 STRAIGHT_BELOW = 1e-6
 """Below it :func:`power` with an exponent under 1 is a straight line."""
 
@@ -54,12 +60,16 @@ def checked(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     return y_true, y_pred
 
 
-def labelled(y_true: Any) -> Any:
+def labelled(y_true: Any, multilabel: bool = False) -> Any:
     """Return 1 for voxels with a label, 0 where the truth is 0 for all classes.
+
+    Where channels overlap (``multilabel``), 0 where the truth is below 0.
 
     ``(batch, …, 1)`` in float32. Channels are compared one by one, since on the CPU this is
     faster than to reduce a short last axis.
     """
+    if multilabel:
+        return ops.cast(y_true[..., :1] >= 0, "float32")
     found = y_true[..., :1] > 0
     for label in range(1, y_true.shape[-1]):
         found = ops.logical_or(found, y_true[..., label : label + 1] > 0)
@@ -220,14 +230,19 @@ def binary_crossentropies(
     fp_weight: float,
     fn_weight: float,
     over_batch: bool = False,
+    gamma: float = 0.0,
 ) -> Any:
     """−(fn_weight · Σ y log p + fp_weight · Σ (1 − y) log(1 − p)) / N per sample and class.
 
-    ``counting`` is 1 for the N voxels that count and 0 for others, ``(batch, …, 1)``.
+    ``counting`` is 1 for the N voxels that count and 0 for others, ``(batch, …, 1)``. With
+    ``gamma`` log p is multiplied by (1 − p)^gamma, and log(1 − p) by p^gamma.
     """
     # 1 − p is rounded: for a p of the size of 1 it may be a little below 0.
     log_not = ops.log(ops.maximum(1.0 - y_pred, 0.0) + COMPLEMENT_FLOOR)
-    terms = fn_weight * y_true * ops.log(y_pred + PROBABILITY_FLOOR)
+    log = ops.log(y_pred + PROBABILITY_FLOOR)
+    if gamma > 0:
+        log, log_not = power(1.0 - y_pred, gamma) * log, power(y_pred, gamma) * log_not
+    terms = fn_weight * y_true * log
     terms = terms + fp_weight * counting * (1.0 - y_true) * log_not
     return ops.divide_no_nan(-class_sums(terms, over_batch), class_sums(counting, over_batch))
 

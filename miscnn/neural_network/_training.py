@@ -17,7 +17,7 @@ from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._checkpoint_file import CheckpointFile
 from miscnn.neural_network._recipe import recipe_of
 from miscnn.neural_network._state import seeded
-from miscnn.neural_network._volume_dice import foreground_dice
+from miscnn.neural_network._volume_dice import foreground_dice, region_dice
 from miscnn.neural_network.callbacks.course import Course
 from miscnn.neural_network.callbacks.logs import EpochLog, TSVLog
 from miscnn.neural_network.callbacks.progress import ProgressBar
@@ -282,8 +282,10 @@ class _Session:
         if plan.validate_volumes:
             assert plan.validation is not None  # only evaluate() has it
             score, every = self._volume_dice(), plan.validate_volumes
+            regions = self.network.preprocessor.regions
+            names = None if regions is None else regions.names
             callbacks.append(
-                VolumeValidation(score, plan.validation, every, self.course.ends_after)
+                VolumeValidation(score, plan.validation, every, self.course.ends_after, names)
             )
         callbacks += [self.course, *plan.callbacks]
         if self.best is not None:
@@ -332,6 +334,8 @@ class _Session:
             prediction = network.predict_sample(sample)
             if recipe.ignore_label is not None:
                 prediction = np.where(truth == recipe.ignore_label, 0, prediction)
+            if recipe.regions is not None:
+                return region_dice(truth, prediction, recipe.regions)
             return foreground_dice(truth, prediction, recipe.classes)
 
         return score

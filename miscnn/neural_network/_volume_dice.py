@@ -10,15 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn.processing.regions import Regions
+
 
 def foreground_dice(truth: NDArray[Any], prediction: NDArray[Any], classes: int) -> list[float]:
     """Return the Dice of each foreground class; NaN for one that is in neither label map."""
-    values = []
-    for label in range(1, classes):
-        one, other = truth == label, prediction == label
-        total = np.count_nonzero(one) + np.count_nonzero(other)
-        values.append(2 * np.count_nonzero(one & other) / total if total else float("nan"))
-    return values
+    return [_dice(truth == label, prediction == label) for label in range(1, classes)]
+
+
+def region_dice(truth: NDArray[Any], prediction: NDArray[Any], regions: Regions) -> list[float]:
+    """Return the Dice of each region of two label maps; NaN for one that is in neither."""
+    masks = zip(regions.masks(truth), regions.masks(prediction), strict=True)
+    return [_dice(one, other) for one, other in masks]
+
+
+def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    total = np.count_nonzero(one) + np.count_nonzero(other)
+    return 2 * np.count_nonzero(one & other) / total if total else float("nan")
 
 
 def mean_foreground_dice(truth: NDArray[Any], prediction: NDArray[Any], classes: int) -> float:

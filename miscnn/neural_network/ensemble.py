@@ -120,6 +120,13 @@ class StackedEnsemble:
             raise ConfigurationError(
                 f"members must be a list of NeuralNetwork objects, got {members!r}"
             )
+        for member in self.members:
+            if getattr(member.preprocessor, "regions", None) is not None:
+                raise ConfigurationError(
+                    "networks with overlapping regions cannot be stacked: combiners take "
+                    "probabilities of exclusive classes. Average what predict(…, "
+                    "activation_output=True) returns, and decode it with preprocessor.regions"
+                )
         if combiner not in get_args(Combiner):
             raise ConfigurationError(f'combiner must be "mean" or "learned", got {combiner!r}')
         for name, value in (("top", 1 if top is None else top), ("voxels", voxels)):

@@ -67,8 +67,10 @@ __all__ = [
 _CARRY = float(2**20)
 
 
-class _PooledScore(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no types
+class PooledScore(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no types
     """A ratio of numbers of voxels of the label maps (argmax), pooled over an epoch's batches.
+
+    Of regions that overlap (``multilabel``) of the voxels whose probability is above ½.
 
     Counts stand in two float32 numbers each, as ``high · 2^20 + low``, since one alone stops
     counting single voxels at 2^24. Both are whole numbers and plain sums over batches, so those
@@ -82,10 +84,12 @@ class _PooledScore(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no 
         name: str,
         absent_value: float,
         ignore_unlabelled: bool,
+        multilabel: bool,
     ) -> None:
         super().__init__(name=name, dtype="float32")
         self.absent_value = float(absent_value)
         self.ignore_unlabelled = bool(ignore_unlabelled)
+        self.multilabel = bool(multilabel)
         self._classes = tuple(classes)
         shape = (3, len(self._classes))  # overlap; voxels of the truth; of the prediction
         self._low = self.add_variable(shape, initializer="zeros", name="low")
@@ -105,13 +109,18 @@ class _PooledScore(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no 
                 "compile(metrics=…), not to weighted_metrics"
             )
         y_true, y_pred = reductions.checked(y_true, y_pred)
-        reductions.check_classes(y_pred, f"{self.name}, a score of label maps,")
+        if not self.multilabel:
+            reductions.check_classes(y_pred, f"{self.name}, a score of label maps,")
         if max(self._classes) >= y_pred.shape[-1]:
             raise ConfigurationError(
                 f"{self.name} scores class {max(self._classes)}, but the network predicts the "
                 f"classes 0 to {y_pred.shape[-1] - 1}"
             )
-        counts = _counts(y_true, y_pred, self._classes, self.ignore_unlabelled)
+        counting = None
+        if self.ignore_unlabelled:
+            counting = reductions.labelled(y_true, self.multilabel)[..., 0]
+        found = _above_half if self.multilabel else _winners
+        counts = _counts(y_true, found(y_pred, self._classes), self._classes, counting)
         carried = ops.floor(counts / _CARRY)
         low = self._low + ops.sum(counts - carried * _CARRY, axis=0)
         overflow = ops.floor(low / _CARRY)
@@ -140,38 +149,53 @@ class _PooledScore(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no 
             "name": self.name,
             "absent_value": self.absent_value,
             "ignore_unlabelled": self.ignore_unlabelled,
+            "multilabel": self.multilabel,
         }
 
 
-def _counts(y_true: Any, y_pred: Any, classes: Sequence[int], ignore_unlabelled: bool) -> Any:
+def _counts(y_true: Any, found: Sequence[Any], classes: Sequence[int], counting: Any) -> Any:
     """Return voxels of overlap, truth and prediction: ``(batch, 3, classes)``.
+
+    ``found`` is 1 where a class was predicted, ``counting`` where voxels count; None: everywhere.
+    """
+    counts = []
+    for label, predicted in zip(classes, found, strict=True):
+        if counting is not None:
+            predicted = predicted * counting
+        true = ops.cast(y_true[..., label] > 0.5, "float32")
+        space = tuple(range(1, len(true.shape)))
+        sums = [ops.sum(values, axis=space) for values in (true * predicted, true, predicted)]
+        counts.append(ops.stack(sums, axis=-1))
+    return ops.stack(counts, axis=-1)
+
+
+def _above_half(y_pred: Any, classes: Sequence[int]) -> list[Any]:
+    """Return 1 where a region was predicted, for each of them."""
+    return [ops.cast(y_pred[..., label] > 0.5, "float32") for label in classes]
+
+
+def _winners(y_pred: Any, classes: Sequence[int]) -> list[Any]:
+    """Return 1 where a class is the most probable one, for each of them.
 
     A class wins a voxel if it beats all before it and none after it beats it, which is argmax.
     Comparing whole channels takes a quarter of the time that argmax over a short last axis
     takes on the CPU, and what several scores have in common is computed once.
     """
     channels = [y_pred[..., label] for label in range(y_pred.shape[-1])]
-    space = tuple(range(1, len(channels[0].shape)))
     before = list(accumulate(channels, ops.maximum))
     after = list(accumulate(reversed(channels), ops.maximum))[::-1]
-    counting = reductions.labelled(y_true)[..., 0] if ignore_unlabelled else None
-    counts = []
+    found = []
     for label in classes:
         wins = ops.ones_like(channels[label], dtype="bool")
         if label > 0:
             wins = ops.logical_and(wins, channels[label] > before[label - 1])
         if label + 1 < len(channels):
             wins = ops.logical_and(wins, channels[label] >= after[label + 1])
-        predicted = ops.cast(wins, "float32")
-        if counting is not None:
-            predicted = predicted * counting
-        true = ops.cast(y_true[..., label] > 0.5, "float32")
-        sums = [ops.sum(values, axis=space) for values in (true * predicted, true, predicted)]
-        counts.append(ops.stack(sums, axis=-1))
-    return ops.stack(counts, axis=-1)
+        found.append(ops.cast(wins, "float32"))
+    return found
 
 
-class _ClassScore(_PooledScore):
+class _ClassScore(PooledScore):
     """A score of one class.
 
     Parameters
@@ -185,6 +209,9 @@ class _ClassScore(_PooledScore):
         one of them only the score is 0.
     ignore_unlabelled : bool
         Whether predictions count nowhere in voxels whose truth is 0 for all classes.
+    multilabel : bool
+        Whether the channels are regions that may overlap, of which ``class_index`` is one. Voxels
+        that do not count are then those whose truth is below 0.
     """
 
     prefix: ClassVar[str]
@@ -195,11 +222,12 @@ class _ClassScore(_PooledScore):
         name: str | None = None,
         absent_value: float = 1.0,
         ignore_unlabelled: bool = False,
+        multilabel: bool = False,
     ) -> None:
         if class_index < 0:
             raise ConfigurationError(f"class_index is {class_index}; expected 0 or more")
         name = name or f"{self.prefix}_class_{class_index}"
-        super().__init__((class_index,), name, absent_value, ignore_unlabelled)
+        super().__init__((class_index,), name, absent_value, ignore_unlabelled, multilabel)
         self.class_index = class_index
 
     def get_config(self) -> dict[str, Any]:
@@ -226,6 +254,9 @@ class DiceScore(_ClassScore):
         The score if the class occurs neither in the truth nor in the prediction.
     ignore_unlabelled : bool
         Whether predictions count nowhere in voxels whose truth is 0 for all classes.
+    multilabel : bool
+        Whether the channels are regions that may overlap, of which ``class_index`` is one. Voxels
+        that do not count are then those whose truth is below 0.
     """
 
     prefix = "dice"
@@ -277,7 +308,7 @@ class PrecisionScore(_ClassScore):
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
-class MeanDice(_PooledScore):
+class MeanDice(PooledScore):
     """Mean of the :class:`DiceScore` of all classes, without the background by default.
 
     Parameters
@@ -290,6 +321,8 @@ class MeanDice(_PooledScore):
         What a class counts that occurs neither in the truth nor in the prediction.
     ignore_unlabelled : bool
         Whether predictions count nowhere in voxels whose truth is 0 for all classes.
+    multilabel : bool
+        As of :class:`DiceScore`; there is no background then (``include_background=True``).
     """
 
     def __init__(
@@ -299,6 +332,7 @@ class MeanDice(_PooledScore):
         name: str = "mean_dice",
         absent_value: float = 1.0,
         ignore_unlabelled: bool = False,
+        multilabel: bool = False,
     ) -> None:
         classes = range(0 if include_background else 1, n_classes)
         if not classes:
@@ -306,7 +340,7 @@ class MeanDice(_PooledScore):
                 f"n_classes is {n_classes}, which leaves no class to score; count the "
                 "background as a class"
             )
-        super().__init__(classes, name, absent_value, ignore_unlabelled)
+        super().__init__(classes, name, absent_value, ignore_unlabelled, multilabel)
         self.n_classes = n_classes
         self.include_background = include_background
 

@@ -41,9 +41,10 @@ class NeuralNetwork(BuiltNetwork):
         :meth:`reset`), of up to 50 of them; before, those of all subjects. Give it ``strides``,
         or ``patch_shape`` and ``spacing``, to decide them beforehand.
     loss : Keras loss or callable, optional
-        Default: :class:`~miscnn.neural_network.losses.TverskyCrossEntropy`.
+        Default: :class:`~miscnn.neural_network.losses.TverskyCrossEntropy`. With ``regions`` of
+        the preprocessor a loss of the library takes its ``multilabel`` form.
     metrics : sequence of Keras metrics or callables, optional
-        Default: Dice per class and their mean.
+        Default: Dice per class (or region) and their mean.
     learning_rate : float or keras.optimizers.schedules.LearningRateSchedule
         Initial learning rate of the optimizer, or a schedule of Keras' over its steps.
     batch_queue_size : int
@@ -122,7 +123,7 @@ class NeuralNetwork(BuiltNetwork):
             Number of batches in an epoch. Default: each sample (patch, slice) once.
         callbacks : sequence of Keras callbacks
         class_weight : sequence or mapping of float, optional
-            Weight of each class in the loss, background first.
+            Weight of each class in the loss, background first; or of each region.
         verbose : int
             0 shows no progress bar.
         max_minutes : float, optional
@@ -161,7 +162,7 @@ class NeuralNetwork(BuiltNetwork):
                 iterations=iterations,
                 max_minutes=max_minutes,
                 callbacks=callbacks,
-                class_weights=read_class_weights(class_weight, self.preprocessor.classes),
+                class_weights=read_class_weights(class_weight, self.preprocessor.outputs),
                 verbose=verbose,
                 checkpoint_path=checkpoint_path,
                 checkpoint_every=checkpoint_every,
@@ -228,7 +229,7 @@ class NeuralNetwork(BuiltNetwork):
                 iterations=iterations,
                 max_minutes=max_minutes,
                 callbacks=callbacks,
-                class_weights=read_class_weights(class_weight, self.preprocessor.classes),
+                class_weights=read_class_weights(class_weight, self.preprocessor.outputs),
                 verbose=verbose,
                 restore_best=restore_best,
                 early_stopping=early_stopping,
@@ -302,7 +303,8 @@ class NeuralNetwork(BuiltNetwork):
         return_output : bool
             Return arrays instead of writing files. Subjects in memory are always returned.
         activation_output : bool
-            Probabilities ``(…, classes)`` float32 instead of label maps.
+            Probabilities ``(…, classes)`` (of regions: ``(…, regions)``) float32 instead of
+            label maps.
         output_path : path, optional
             Folder for the files. Default: the data set's ``output_path``.
         verbose : int

@@ -113,12 +113,26 @@ class BatchMaker:
         -------
         images : ndarray
             ``(batch, …, channels)`` float32.
-        labels : ndarray
-            ``(batch, …, classes)`` float32, one-hot; 0 for all classes where a voxel has the
-            data set's ``ignore_label``.
+        targets : ndarray
+            What :meth:`targets` makes of the labels.
         """
         images, labels = self.patches(epoch, number)
-        return images, one_hot(labels, self.classes, self.ignore_label)
+        return images, self.targets(labels)
+
+    def targets(self, labels: NDArray[Any]) -> NDArray[np.float32]:
+        """Return what a network is to predict of integer labels.
+
+        Returns
+        -------
+        ndarray
+            ``(…, classes)`` float32, one-hot; 0 for all classes where a voxel has the data set's
+            ``ignore_label``. If the recipe has regions ``(…, regions)``, 1 for each that a voxel
+            belongs to, and −1 for all in place of the 0.
+        """
+        regions = self._recipe.regions
+        if regions is None:
+            return one_hot(labels, self.classes, self.ignore_label)
+        return regions.encode(labels, self.ignore_label)
 
     def patches(self, epoch: int, number: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Make a batch with integer labels ``(batch, …)``."""

@@ -14,6 +14,7 @@ from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
 from miscnn.processing.augmentation.base import Augmentation
+from miscnn.processing.regions import Regions
 from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction
 
 
@@ -130,21 +131,23 @@ def undo_chain(
     steps: Sequence[Step],
     probabilities: NDArray[np.float32],
     activation_output: bool,
+    regions: Regions | None = None,
 ) -> NDArray[Any]:
     """Take network output back through the subfunctions, in reverse order.
 
     Probabilities are kept as long as possible, so that a resampling interpolates them and not
-    labels. The argmax is taken before the first subfunction that works on labels only
-    (``restores_probabilities`` is False), otherwise at the end.
+    labels. The argmax is taken (regions are decoded) before the first subfunction that works on
+    labels only (``restores_probabilities`` is False), otherwise at the end.
 
     Returns
     -------
     ndarray
-        Labels in the smallest unsigned type, or probabilities ``(…, classes)`` if
+        Labels in the smallest unsigned type, or probabilities ``(…, classes or regions)`` if
         ``activation_output``.
     """
     prediction: NDArray[Any] = probabilities
-    classes = probabilities.shape[-1]
+    channels = probabilities.shape[-1]
+    as_labels = argmax_labels if regions is None else regions.decode
     keep = True
     # Those without a way back of their own leave predictions as they are.
     ways_back = [
@@ -154,7 +157,7 @@ def undo_chain(
     ]
     for position, (subfunction, step) in reversed(list(enumerate(ways_back))):
         if keep and not activation_output and not subfunction.restores_probabilities:
-            prediction = argmax_labels(prediction)
+            prediction = as_labels(prediction)
             keep = False
         view = sample.copy()
         view.geometry = step.geometry
@@ -162,11 +165,17 @@ def undo_chain(
         view.prediction = prediction
         fused = getattr(subfunction, "postprocessing_argmax", None)
         if keep and not activation_output and fused is not None and position == 0:
-            return np.asarray(fused(view, prediction))  # without all classes on the fine grid
-        prediction = subfunction.postprocessing(view, prediction, keep)
+            # without all classes on the fine grid
+            given = (view, prediction) if regions is None else (view, prediction, regions)
+            return np.asarray(fused(*given))
+        if keep and regions is not None:  # to a subfunction the first channel is the background
+            prediction = np.concatenate([_background(prediction), prediction], axis=-1)
+            prediction = subfunction.postprocessing(view, prediction, keep)[..., 1:]
+        else:
+            prediction = subfunction.postprocessing(view, prediction, keep)
     if keep and not activation_output:
-        prediction = argmax_labels(prediction)
-    expected = sample.geometry.shape + ((classes,) if activation_output else ())
+        prediction = as_labels(prediction)
+    expected = sample.geometry.shape + ((channels,) if activation_output else ())
     if prediction.shape != expected:
         raise ConfigurationError(
             f"sample {sample.index!r}: taken back through the subfunctions the prediction has "
@@ -174,6 +183,11 @@ def undo_chain(
             "changes the shape needs a postprocessing() that undoes it"
         )
     return prediction
+
+
+def _background(probabilities: NDArray[Any]) -> NDArray[Any]:
+    """Return how probable it is that a voxel is in no region, ``(…, 1)``, if they are nested."""
+    return np.asarray(1 - probabilities.max(axis=-1, keepdims=True))
 
 
 def argmax_labels(probabilities: NDArray[Any]) -> NDArray[Any]:

@@ -80,7 +80,7 @@ class DataGenerator(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
         return self._iterations or len(self._batches)
 
     def __getitem__(self, number: int) -> Batch:
-        """Return a batch: images ``(b, …, c)`` and one-hot labels ``(b, …, classes)``."""
+        """Return a batch: images ``(b, …, c)`` and one- or multi-hot labels ``(b, …, outputs)``."""
         try:
             return self._made(number)
         except Exception as error:

@@ -25,15 +25,15 @@ from miscnn.processing.chain import (
     split_chain,
     undo_chain,
 )
-from miscnn.processing.patches import WindowGrid, round_up
+from miscnn.processing.network_view import Analysis, NetworkView
 from miscnn.processing.preparation import PreparedSamples, ReachingSamples, measure_tail
 from miscnn.processing.prepared import PreparedSample
+from miscnn.processing.regions import Regions, as_regions
 from miscnn.processing.slices import check_slices, mean_gap
 from miscnn.processing.subfunctions.base import Subfunction
 
 _log = logging.getLogger("miscnn.processing.preprocessor")
 
-Analysis = Literal["patchwise-crop", "patchwise-grid", "fullimage", "slicewise", "slice-stack"]
 Cache = Literal["disk", "memory"]
 
 # Tells the stream of fitting from those of batches.
@@ -43,7 +43,7 @@ _EVERYTHING = slice(None)
 _SLICES_PER_STACK = 16  # the robust-CT-segmentation paper's
 
 
-class Preprocessor:
+class Preprocessor(NetworkView):
     """Turns samples into batches, and network output back into predictions.
 
     Parameters
@@ -102,6 +102,11 @@ class Preprocessor:
     slice_gap : int, optional
         Distance of neighbours in the stacks of a prediction, in slices. Default: learned by
         :meth:`fit`, the mean distance of the random slices over the training subjects.
+    regions : Regions or mapping of str to sequence of int, optional
+        Let the network predict overlapping unions of labels, ``{"whole tumour": (1, 2, 3),
+        "tumour core": (2, 3), "enhancing": (3,)}``, larger ones first, each with a probability of
+        its own (sigmoid), in place of exclusive classes. Segmentations and predictions stay label
+        maps (:class:`~miscnn.processing.regions.Regions`).
     workers : int
         Number of threads that prepare samples.
 
@@ -133,6 +138,7 @@ class Preprocessor:
         slices_per_volume: int | None = None,
         background_slices: float = 0.0,
         slice_gap: int | None = None,
+        regions: Regions | Mapping[str, int | Sequence[int]] | None = None,
         workers: int = 2,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("workers", workers)):
@@ -184,6 +190,7 @@ class Preprocessor:
             raise ConfigurationError(f"slice_gap must be at least 1, got {slice_gap}")
         self.slice_gap = slice_gap
         self._learned_gap: int | None = None
+        self.regions = as_regions(regions)
         self.workers = workers
         self._samples = PreparedSamples(self)
         self._fitted = not any(s.needs_fit for s in self.subfunctions) and not (
@@ -192,22 +199,7 @@ class Preprocessor:
         for subfunction in self.subfunctions:
             serialize(subfunction)  # what cannot be written down is refused now, not at the end
         if data_io is not None:
-            self._check_patch_shape()
-
-    def _check_patch_shape(self) -> None:
-        axes = self.network_axes
-        if self.is_stacked and not self.three_dim:
-            raise ConfigurationError(
-                'analysis="slice-stack" is for volumes, but the data are 2D images; use "fullimage"'
-            )
-        if self.patch_shape is not None and (
-            len(self.patch_shape) != axes or min(self.patch_shape) < 1
-        ):
-            raise ConfigurationError(
-                f"patch_shape must have {axes} positive values for "
-                f"{'volumes' if axes == 3 else 'slices' if self.is_slicewise else '2D images'}, "
-                f"got {self.patch_shape}"
-            )
+            self._check_data()
 
     # ------------------------------------------------------------------ configuration
 
@@ -230,6 +222,7 @@ class Preprocessor:
             "slices_per_volume": self.slices_per_volume,
             "background_slices": self.background_slices,
             "slice_gap": self.slice_gap,
+            "regions": to_json(self.regions),
             "workers": self.workers,
             "slice_gap_learned": self._learned_gap,
             "fitted": self._fitted,
@@ -251,112 +244,12 @@ class Preprocessor:
         made._learned_gap = gap
         return made
 
-    @property
-    def data(self) -> DataIO:
-        """The data set; an error without one."""
-        if self.data_io is None:
-            raise ConfigurationError(
-                "this preprocessor has no data set; set its data_io to a DataIO first"
-            )
-        return self.data_io
-
-    @property
-    def classes(self) -> int:
-        """Number of classes, background included."""
-        return self.data.interface.classes
-
-    @property
-    def ignore_label(self) -> int | None:
-        """Label of voxels that nobody has annotated; None if the data set has no such label."""
-        return None if self.data_io is None else self.data_io.interface.ignore_label
-
-    @property
-    def channels(self) -> int:
-        """Number of image channels."""
-        return self.data.interface.channels
-
-    @property
-    def is_slicewise(self) -> bool:
-        """Whether the network sees single slices of volumes."""
-        return self.analysis == "slicewise" and self.three_dim
-
-    @property
-    def is_stacked(self) -> bool:
-        """Whether the network sees stacks of slices."""
-        return self.analysis == "slice-stack"
-
-    @property
-    def stack_gap(self) -> int:
-        """Distance of neighbours in the stacks of a prediction, in slices."""
-        return self.slice_gap or self._learned_gap or 1
-
-    def stack_size(self, multiple: Sequence[int]) -> int:
-        """Return the slices in a stack, rounded up to what the network can take."""
-        return round_up([self.slices_per_volume or 1], multiple[-1:])[0]
-
-    @property
-    def samples_slices(self) -> bool:
-        """Whether training sees random slices of each volume."""
-        return (self.is_slicewise or self.is_stacked) and self.slices_per_volume is not None
-
-    @property
-    def three_dim(self) -> bool:
-        """Whether the subjects are volumes."""
-        return bool(self.data.interface.three_dim)
-
-    @property
-    def network_axes(self) -> int:
-        """Number of spatial axes that the network sees: 2 or 3."""
-        return 3 if self.three_dim and not self.is_slicewise else 2
-
-    def window_shape(
-        self, shape: Sequence[int], slice_axis: int, multiple: Sequence[int]
-    ) -> tuple[int, ...]:
-        """Return the shape of the windows on an image, in the axes of the image.
-
-        Parameters
-        ----------
-        shape : sequence of int
-            Spatial shape of the image, which is what the window is without a patch shape.
-        slice_axis : int
-            Axis across which slices are taken.
-        multiple : sequence of int
-            What the network's input must be a multiple of, per axis of the network; the
-            window is rounded up to it.
-        """
-        if not self.is_slicewise:
-            return round_up(self.patch_shape or shape, multiple)
-        plane = [axis for axis in range(len(shape)) if axis != slice_axis]
-        within = round_up(self.patch_shape or [shape[axis] for axis in plane], multiple)
-        window = [1] * len(shape)
-        for axis, extent in zip(plane, within, strict=True):
-            window[axis] = extent
-        return tuple(window)
-
-    def window_overlap(
-        self, window: Sequence[int], slice_axis: int, prediction: bool
-    ) -> tuple[int, ...]:
-        """Return the least overlap of windows, in the axes of the image."""
-        if self.patchwise_overlap is None:
-            return tuple(extent // 2 if prediction else 0 for extent in window)
-        overlap = [int(o) for o in self.patchwise_overlap]
-        if self.is_slicewise and len(overlap) == len(window) - 1:  # given for the plane
-            overlap.insert(slice_axis, 0)
-        if len(overlap) != len(window) or any(
-            not 0 <= o < max(w, 1) for o, w in zip(overlap, window, strict=True)
-        ):
-            raise ConfigurationError(
-                f"patchwise_overlap {tuple(self.patchwise_overlap)} does not fit windows of "
-                f"{tuple(window)}: one value per axis, each smaller than the window"
-            )
-        return tuple(overlap)
-
     def check_windows(self, multiple: Sequence[int]) -> None:
         """Raise ConfigurationError if patch shape and overlap do not fit the data.
 
         Called before a training, so that they do not fail at the prediction after it.
         """
-        self._check_patch_shape()
+        self._check_data()
         _ = self.augmentation_position  # raises where the order of the chain is wrong
         axes = 3 if self.three_dim else 2
         shape = (64,) * axes  # any image will do
@@ -431,7 +324,7 @@ class Preprocessor:
 
     def prepare(self, indices: Sequence[str], verbose: int = 0) -> None:
         """Run the expensive part of the chain on samples that are not prepared yet."""
-        self._check_patch_shape()
+        self._check_data()
         self._samples.forget_sources()  # files may have changed since the last call
         missing = [i for i in dict.fromkeys(indices) if not self._samples.is_prepared(i)]
         if not missing:
@@ -498,16 +391,6 @@ class Preprocessor:
         result, steps = run_chain(given, head, training=False)
         return result, steps, measure_tail(result, tail)
 
-    def prediction_grid(
-        self, shape: Sequence[int], slice_axis: int, multiple: Sequence[int]
-    ) -> WindowGrid:
-        """Return the windows that cover a prepared image."""
-        window = self.window_shape(shape, slice_axis, multiple)
-        overlap = self.window_overlap(window, slice_axis, prediction=True)
-        if self.patch_shape is None:
-            overlap = (0,) * len(window)
-        return WindowGrid(tuple(shape), window, overlap)
-
     def postprocessing(
         self,
         sample: Sample,
@@ -520,10 +403,10 @@ class Preprocessor:
         Returns
         -------
         ndarray
-            Label map, or probabilities ``(…, classes)`` if ``activation_output``.
+            Label map, or probabilities ``(…, outputs)`` if ``activation_output``.
         """
         head, _ = split_chain(self.subfunctions)
-        return undo_chain(sample, head, steps, probabilities, activation_output)
+        return undo_chain(sample, head, steps, probabilities, activation_output, self.regions)
 
     def __repr__(self) -> str:
         chain = " -> ".join(type(s).__name__ for s in self.subfunctions) or "no subfunctions"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._files import atomic_path, write_json
-from miscnn.processing.batches import Batch, BatchMaker, one_hot
+from miscnn.processing.batches import Batch, BatchMaker
 
 _log = logging.getLogger("miscnn.processing.stored_batches")
 
@@ -35,8 +35,6 @@ class StoredBatches:
         self._seed = seed
         self._maker = maker
         self._n = len(maker)
-        self._classes = maker.classes
-        self._ignore_label = maker.ignore_label
         complete = self._folder / "complete.json"
         if complete.is_file():
             return
@@ -58,7 +56,7 @@ class StoredBatches:
         return self._n
 
     def batch(self, epoch: int, number: int) -> Batch:
-        """Read a batch: one-hot labels, as :meth:`BatchMaker.batch` returns them."""
+        """Read a batch, as :meth:`BatchMaker.batch` returns it."""
         around, place = divmod(number, self._n)
         rng = np.random.default_rng([self._seed, epoch, around, self._n])
         chosen = int(rng.permutation(self._n)[place])
@@ -68,7 +66,7 @@ class StoredBatches:
             _log.warning("stored batch %d is made anew: %s", chosen, error)
             self._store(chosen)
             images, labels = self._read(chosen)
-        return images, one_hot(labels, self._classes, self._ignore_label)
+        return images, self._maker.targets(labels)
 
     def _read(self, number: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
         images = np.load(self._file("images", number), allow_pickle=False)

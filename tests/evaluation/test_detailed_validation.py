@@ -113,3 +113,14 @@ def test_dice_of_all_classes_as_in_1x() -> None:
     found = compute_dice(truth, prediction, 3)
     assert found[:2] == pytest.approx([2 / 3, 4 / 5])
     assert np.isnan(found[2])
+
+
+def test_names_of_the_data_are_the_default(model: Any, predicted: Any, tmp_path: Path) -> None:
+    interface = model.preprocessor.data_io.interface
+    predicted(interface.truths["case_3"], "case_3")
+    interface.class_names = ("background", "kidney", "tumour")
+    table = detailed_validation(["case_3"], model, tmp_path, verbose=0)
+    assert {row.class_name for row in table.rows} == {"kidney", "tumour"}
+    given = {2: "lesion"}
+    table = detailed_validation(["case_3"], model, tmp_path, class_names=given, verbose=0)
+    assert {row.class_name for row in table.rows} == {"class-1", "lesion"}

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from miscnn._text import number
 from miscnn.evaluation._bootstrap import bootstrap_interval
-from miscnn.evaluation._text import number
 from miscnn.evaluation.scores import METRICS
 from miscnn.evaluation.summary import ScoreRow, ScoreTable
 from miscnn.exceptions import ConfigurationError, MissingFileError

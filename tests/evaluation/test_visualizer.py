@@ -12,10 +12,10 @@ import pytest
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
+from miscnn.data_loading import _drawing
+from miscnn.data_loading._view import View, informative_slices, view_of
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
-from miscnn.evaluation import visualizer
-from miscnn.evaluation._view import View, informative_slices, view_of
 from miscnn.evaluation.visualizer import overlay_gif, overlay_png, render
 from miscnn.exceptions import ConfigurationError
 
@@ -94,15 +94,15 @@ def test_other_planes_follow_convention(
     assert (row, column) == (0, 0)  # up is superior; left is the patient's right, or the front
 
 
-def test_2d_images_are_shown_as_they_are() -> None:
+def test_the_first_axis_of_2d_images_runs_to_the_right() -> None:
     labels = np.zeros((4, 6), dtype=np.uint8)
     labels[0, 5] = 1
     sample = Sample("s", labels, 1, 2, Geometry.from_spacing((4, 6), (2.0, 1.0)))
     sample.add_segmentation(labels)
     view = view_of(sample, margin=None)
     assert view.truth is not None
-    np.testing.assert_array_equal(view.truth, labels[np.newaxis])
-    assert view.pixel == (2.0, 1.0)
+    np.testing.assert_array_equal(view.truth, labels.T[np.newaxis])
+    assert view.pixel == (1.0, 2.0)
     assert view.sides == ("", "")
 
 
@@ -110,12 +110,17 @@ def test_window() -> None:
     values = np.array([[-1000.0, -160.0], [40.0, 3000.0]])
     geometry = Geometry.from_spacing((2, 2), (1.0, 1.0))
     sample = Sample("s", values, 1, 2, geometry)
-    np.testing.assert_allclose(view_of(sample).image[0], [[0, 0], [0.5, 1]])
-    np.testing.assert_allclose(view_of(sample, window=(40.0, 3000.0)).image[0], [[0, 0], [0, 1]])
+    np.testing.assert_allclose(view_of(sample).image[0].T, [[0, 0], [0.5, 1]])
+    np.testing.assert_allclose(view_of(sample, window=(40.0, 3000.0)).image[0].T, [[0, 0], [0, 1]])
     other = Sample("s", np.arange(1001.0).reshape(7, 143), 1, 2, Geometry((7, 143)))
-    image = view_of(other).image[0].ravel()
+    image = view_of(other).image[0].T.ravel()
     assert image[10] == pytest.approx(0, abs=1e-6)
     assert image[995] == pytest.approx(1, abs=1e-6)
+    assert image[502] == pytest.approx((502 - 10) / 985, abs=1e-6)
+    bright = Sample(
+        "s", np.linspace(-600.0, 30000.0, 1001).reshape(7, 143), 1, 2, Geometry((7, 143))
+    )
+    image = view_of(bright).image[0].T.ravel()  # it reaches below -500, but is no CT
     assert image[502] == pytest.approx((502 - 10) / 985, abs=1e-6)
     flat = view_of(Sample("s", np.full((4, 4), 7.0), 1, 2, Geometry((4, 4)))).image
     assert np.isfinite(flat).all()
@@ -140,7 +145,7 @@ def test_probabilities_are_shown_as_labels() -> None:
     sample.add_prediction(probabilities, activation_output=True)
     prediction = view_of(sample).prediction
     assert prediction is not None
-    np.testing.assert_array_equal(prediction[0], [[0, 1, 2], [2, 2, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(prediction[0].T, [[0, 1, 2], [2, 2, 0], [1, 0, 0]])
 
 
 def view_with(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> View:
@@ -193,7 +198,7 @@ def test_slices_crowd_where_the_errors_are() -> None:
 
 
 def colour(label: int, pale: float) -> NDArray[np.float64]:
-    strong = np.array(to_rgb(visualizer._COLOURS[label - 1]))
+    strong = np.array(to_rgb(_drawing.COLOURS[label - 1]))
     return np.rint((strong + (1 - strong) * pale) * 255)
 
 

@@ -68,6 +68,8 @@ class FittedUNet(BothDimensions):
     arguments and hands them on.
     """
 
+    output_argument = "activation"
+
     def __init__(
         self,
         *,

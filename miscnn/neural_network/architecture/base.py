@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from miscnn._configurable import Configurable
 from miscnn.exceptions import ConfigurationError
@@ -26,9 +26,13 @@ class Architecture(Configurable, ABC):
       ``keras.saving.register_keras_serializable``, so that a saved model can be loaded without
       running code from the file. No Lambda layers.
     - The constructor's arguments are JSON values and are stored under their own names.
+    - ``output_argument`` names the argument for the activation of the output, if there is one:
+      with "sigmoid" each channel is a probability for itself (:meth:`multilabel`).
 
     ``miscnn.testing.check_architecture`` tests all this.
     """
+
+    output_argument: ClassVar[str | None] = None
 
     @abstractmethod
     def create_model_2D(  # noqa: N802 - the name of MIScnn 1.x, and the field's way to write 2D
@@ -81,6 +85,25 @@ class Architecture(Configurable, ABC):
             Size of a voxel per axis, mm; None where the recipe does not fix it.
         """
         return self
+
+    def multilabel(self) -> Self:
+        """Return the architecture with independent outputs: sigmoid in place of softmax.
+
+        Raises
+        ------
+        ConfigurationError
+            If it is not known how.
+        """
+        if self.output_argument is None:
+            raise ConfigurationError(
+                f"the preprocessor has regions, which need sigmoid outputs, but {self!r} does not "
+                "say how to get them: set the class attribute output_argument to the name of the "
+                "argument for the activation of the output, or write multilabel()"
+            )
+        config = self.get_config()
+        if config[self.output_argument] != "softmax":  # the user's own choice
+            return self
+        return self.from_config({**config, self.output_argument: "sigmoid"})
 
     def multiple_per_axis(self, dimensions: int) -> tuple[int, ...]:
         """Return :attr:`required_multiple` for each of 2 or 3 spatial axes.

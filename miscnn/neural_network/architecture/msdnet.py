@@ -65,6 +65,8 @@ class MSDNet(base.BothDimensions):
     45754
     """
 
+    output_argument = "output_activation"
+
     def __init__(
         self,
         width: int = 1,

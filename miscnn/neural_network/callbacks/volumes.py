@@ -18,7 +18,8 @@ class VolumeValidation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
 
     What it logs is the score of the finished label maps on the grids of the files, window by
     window predicted and put together as in ``NeuralNetwork.predict``: ``val_volume_dice``, and
-    for each foreground class ``val_volume_dice_class_<k>``. The score of patches can lie far from
+    for each foreground class ``val_volume_dice_class_<k>`` (each region
+    ``val_volume_dice_<name>``). The score of patches can lie far from
     it: patches hold a class more often than volumes do.
 
     Parameters
@@ -26,12 +27,15 @@ class VolumeValidation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
     score : callable
         Takes an index, returns the Dice of each foreground class in this subject; NaN, which is
         left out of the means, for a class that is neither in the truth nor in the prediction.
+        Or that of each region.
     indices : sequence of str
         Subjects.
     every : int
         Number of epochs from one validation to the next.
     ends_after : callable
         Tells whether an epoch is the last one, after which there is always a validation.
+    names : sequence of str, optional
+        Names of the regions.
     """
 
     def __init__(
@@ -40,12 +44,14 @@ class VolumeValidation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         indices: Sequence[str],
         every: int,
         ends_after: Callable[[int], bool],
+        names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self._score = score
         self._indices = list(indices)
         self._every = every
         self._ends_after = ends_after
+        self._names = names
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if logs is None or not ((epoch + 1) % self._every == 0 or self._ends_after(epoch)):
@@ -54,8 +60,9 @@ class VolumeValidation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
             scores = [self._score(index) for index in self._indices]
         per_class = [_mean(values) for values in zip(*scores, strict=True)]
         logs[VOLUME_DICE] = _mean(per_class)
-        for label, value in enumerate(per_class, 1):
-            logs[f"{VOLUME_DICE}_class_{label}"] = value
+        names = self._names or [f"class_{label}" for label in range(1, len(per_class) + 1)]
+        for name, value in zip(names, per_class, strict=True):
+            logs[f"{VOLUME_DICE}_{name}"] = value
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -29,6 +29,14 @@ ignore_unlabelled : bool
     encodes voxels that carry the data set's ignore label.) A sample with no labelled voxel
     costs 0, and its gradient is 0. By default they are voxels of no class: region losses count
     what is predicted there as false positive. Cross-entropy, focal and top-k never count them.
+multilabel : bool
+    Whether the channels are regions that may overlap, each with a probability of its own
+    (sigmoid), none of them the background; a network sets it for a recipe with ``regions``.
+    Region losses take the channels as they are: ``include_background`` has no effect, one
+    channel is enough, and ``class_weights`` has a weight per region. Cross-entropies become
+    binary, −y log p − (1 − y) log(1 − p), the mean over voxels and regions (in its focal form
+    with (1 − p)^gamma and p^gamma). Voxels without a label are those whose truth is below 0:
+    0 for all is the background. TopKCrossEntropy and UnifiedFocal need exclusive classes.
 label_smoothing : float
     For losses with a cross-entropy: it takes y (1 − e) + e / K in place of y, for K classes.
     The region loss beside it keeps the labels. Voxels without a label stay without.

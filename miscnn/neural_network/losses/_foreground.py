@@ -26,7 +26,7 @@ class ForegroundLoss(RegionLoss):
     def index(self, y_true: Any, y_pred: Any) -> Any:
         """Return the agreement, without meaning for a background that does not count."""
         counting = self.counting_voxels(y_true)
-        if self.include_background:
+        if not self.first_class:
             return self.class_index(y_true, y_pred, counting)
         if y_pred.shape[-1] < 2:
             raise ConfigurationError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from miscnn._keras import keras, ops
 from miscnn.exceptions import ConfigurationError
@@ -19,8 +19,11 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
     """Base of the losses: checks of the arguments, class weights, configuration.
 
     A loss of your own defines :meth:`values`; options of its own go into ``__init__`` and
-    :meth:`get_config` alike.
+    :meth:`get_config` alike. One that makes sense only where each voxel has exactly one class
+    sets ``exclusive`` to True.
     """
+
+    exclusive: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
         class_weights: Sequence[float] | None = None,
         reduction_axes: ReductionAxes = "sample",
         ignore_unlabelled: bool = False,
+        multilabel: bool = False,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
     ) -> None:
@@ -36,8 +40,15 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
             raise ConfigurationError(
                 f"reduction_axes is {reduction_axes!r}; expected 'sample' or 'batch'"
             )
+        if multilabel and self.exclusive:
+            raise ConfigurationError(
+                f"{type(self).__name__} is for classes of which each voxel has exactly one, not "
+                "for regions that overlap (multilabel); take DiceCrossEntropy, "
+                "TverskyCrossEntropy or Focal, say"
+            )
         self.reduction_axes = reduction_axes
         self.ignore_unlabelled = bool(ignore_unlabelled)
+        self.multilabel = bool(multilabel)
         self.class_weights = None if class_weights is None else _checked_weights(class_weights)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -50,8 +61,11 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
                 f"{classes} classes; give one weight per class, the background's first"
             )
         if self.ignore_unlabelled:
-            reductions.check_classes(y_pred, "ignore_unlabelled")
-            y_pred = y_pred * reductions.labelled(y_true)
+            if self.multilabel:
+                y_true = ops.maximum(y_true, reductions.UNLABELLED)
+            else:
+                reductions.check_classes(y_pred, "ignore_unlabelled")
+            y_pred = y_pred * self.counting_voxels(y_true)
         return ops.broadcast_to(self.values(y_true, y_pred), (ops.shape(y_pred)[0],))
 
     @abstractmethod
@@ -67,7 +81,7 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
     def counting_voxels(self, y_true: Any) -> Any:
         """Return 1 for voxels that count, else 0, ``(batch, …, 1)``."""
         if self.ignore_unlabelled:
-            return reductions.labelled(y_true)
+            return reductions.labelled(y_true, self.multilabel)
         return ops.ones_like(y_true[..., :1])
 
     def with_options(self, **changes: Any) -> Self:
@@ -90,11 +104,11 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
         1.0
         """
         config = self.arguments()
-        unknown = sorted(set(changes) - set(config))
+        unknown = sorted(set(changes) - {*config, "multilabel"})
         if unknown:
             raise ConfigurationError(
                 f"{type(self).__name__} has no option {', '.join(unknown)}; it has "
-                f"{', '.join(sorted(config))}"
+                f"{', '.join(sorted({*config, 'multilabel'}))}"
             )
         return type(self).from_config({**config, **changes})
 
@@ -122,11 +136,13 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON values."""
         weights = None if self.class_weights is None else list(self.class_weights)
-        own = {
+        own: dict[str, Any] = {
             "class_weights": weights,
             "reduction_axes": self.reduction_axes,
             "ignore_unlabelled": self.ignore_unlabelled,
         }
+        if self.multilabel:  # so that documents of exclusive classes stay as they are
+            own["multilabel"] = True
         return {**super().get_config(), **own}
 
     @classmethod
@@ -144,8 +160,12 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
     ) -> Any:
         """Return the cross-entropy with the loss's own weights and reduction.
 
-        ``focus``, like ``y_pred``, multiplies each −log p.
+        ``focus``, like ``y_pred``, multiplies each −log p. With ``multilabel``, which leaves no
+        place for it, it is the mean of :meth:`binary_crossentropies` over the channels.
         """
+        if self.multilabel:
+            per_channel = self.binary_crossentropies(y_true, y_pred, label_smoothing)
+            return self.channel_mean(per_channel)
         return reductions.crossentropy(
             y_true,
             y_pred,
@@ -154,6 +174,33 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
             label_smoothing=label_smoothing,
             focus=focus,
         )
+
+    def binary_crossentropies(
+        self, y_true: Any, y_pred: Any, label_smoothing: float = 0.0, gamma: float = 0.0
+    ) -> Any:
+        """Return the cross-entropy of each channel for itself, ``(batch or 1, channels)``.
+
+        With ``gamma`` in its focal form.
+        """
+        counting = self.counting_voxels(y_true)
+        smoothed = self.smoothed(y_true, label_smoothing)
+        return reductions.binary_crossentropies(
+            smoothed, y_pred, counting, 1.0, 1.0, self.over_batch, gamma
+        )
+
+    def smoothed(self, y_true: Any, label_smoothing: float) -> Any:
+        """Return y (1 − e) + e / K of voxels with a label; K is 2 with ``multilabel``."""
+        if self.multilabel and label_smoothing > 0:
+            smoothed = (1.0 - label_smoothing) * y_true + label_smoothing / 2
+            return self.counting_voxels(y_true) * smoothed
+        return reductions.smoothed(y_true, label_smoothing)
+
+    def channel_mean(self, per_channel: Any) -> Any:
+        """Return the mean of ``(n, channels)`` values by the class weights, ``(n,)``."""
+        if self.class_weights is None:
+            return ops.mean(per_channel, axis=-1)
+        weights = ops.convert_to_tensor(self.class_weights, dtype="float32")
+        return ops.sum(weights * per_channel, axis=-1) / sum(self.class_weights)
 
     def true_class_weights(self, classes: int) -> Any | None:
         """Return the weights of voxels by their true class, ``(classes,)``; None: all alike."""
@@ -176,6 +223,11 @@ class RegionLoss(SegmentationLoss):
             )
         self.include_background = include_background
         self.smooth = smooth
+
+    @property
+    def first_class(self) -> int:
+        """The first class that counts: 1 without the background, which no region is."""
+        return 0 if self.include_background or self.multilabel else 1
 
     @abstractmethod
     def index(self, y_true: Any, y_pred: Any) -> Any:
@@ -211,7 +263,7 @@ class RegionLoss(SegmentationLoss):
 
     def counted(self, per_class: Any) -> Any:
         """Return those of ``(n, classes)`` values whose class counts."""
-        if self.include_background:
+        if not self.first_class:
             return per_class
         if per_class.shape[-1] < 2:
             raise ConfigurationError(
@@ -223,7 +275,7 @@ class RegionLoss(SegmentationLoss):
         """Return the class weights of those that count, with sum 1; None: all alike."""
         if self.class_weights is None:
             return None
-        weights = self.class_weights[0 if self.include_background else 1 : classes]
+        weights = self.class_weights[self.first_class : classes]
         total = sum(weights)
         if total == 0:
             raise ConfigurationError(

@@ -108,6 +108,7 @@ class DiceClDice(Dice):
             class_weights=self.class_weights,
             reduction_axes=self.reduction_axes,
             ignore_unlabelled=self.ignore_unlabelled,
+            multilabel=self.multilabel,
         )
 
     def values(self, y_true: Any, y_pred: Any) -> Any:

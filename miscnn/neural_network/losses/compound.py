@@ -21,7 +21,7 @@ class CompoundLoss(SegmentationLoss):
         Weights of 0 or more and losses, those of Keras and your own included. Of a loss that
         gives one value per voxel the mean over the voxels of each sample is taken. The parts'
         own ``reduction`` plays no role.
-    class_weights, reduction_axes, ignore_unlabelled
+    class_weights, reduction_axes, ignore_unlabelled, multilabel
         None leaves them to each part; anything else is handed on to all parts, which then must
         be losses of this library (or derive from
         :class:`~miscnn.neural_network.losses.SegmentationLoss`). With ``ignore_unlabelled``
@@ -43,18 +43,21 @@ class CompoundLoss(SegmentationLoss):
         class_weights: Sequence[float] | None = None,
         reduction_axes: ReductionAxes | None = None,
         ignore_unlabelled: bool | None = None,
+        multilabel: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             class_weights=class_weights,
             reduction_axes="sample" if reduction_axes is None else reduction_axes,
             ignore_unlabelled=bool(ignore_unlabelled),
+            multilabel=bool(multilabel),
             **kwargs,
         )
         handed_on = {
             "class_weights": self.class_weights,
             "reduction_axes": reduction_axes,
             "ignore_unlabelled": ignore_unlabelled,
+            "multilabel": multilabel,
         }
         self._handed_on = {key: value for key, value in handed_on.items() if value is not None}
         self.losses = tuple(

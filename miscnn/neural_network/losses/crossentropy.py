@@ -25,6 +25,7 @@ class CrossEntropy(SegmentationLoss):
     include_background : bool
         False is a class weight of 0 for class 0: voxels of the background do not count, so
         nothing keeps the network from predicting an organ there. For sums with other losses.
+        Without effect on ``multilabel``.
     class_weights, reduction_axes, ignore_unlabelled
         As in :mod:`miscnn.neural_network.losses`. Voxels without a label have no true class:
         they never count here.
@@ -93,6 +94,11 @@ class Focal(CrossEntropy):
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mean over the voxels."""
+        if self.multilabel:
+            per_channel = self.binary_crossentropies(
+                y_true, y_pred, self.label_smoothing, self.gamma
+            )
+            return self.channel_mean(per_channel)
         focus = reductions.power(1.0 - y_pred, self.gamma)
         return self.crossentropy(y_true, y_pred, label_smoothing=self.label_smoothing, focus=focus)
 
@@ -120,6 +126,8 @@ class TopKCrossEntropy(CrossEntropy):
     ----------
     Wu et al. 2016, arXiv 1605.06885 (online bootstrapping); the share of 10 % is nnU-Net's.
     """
+
+    exclusive = True
 
     def __init__(self, k: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -101,7 +101,7 @@ class Combo(DiceCrossEntropy):
     def crossentropy_part(self, y_true: Any, y_pred: Any) -> Any:
         """Return the mean over the classes of their cross-entropies against the others."""
         per_class = reductions.binary_crossentropies(
-            reductions.smoothed(y_true, self.label_smoothing),
+            self.smoothed(y_true, self.label_smoothing),
             y_pred,
             self.counting_voxels(y_true),
             self.fp_weight,

@@ -129,6 +129,7 @@ class BoundaryDiceCrossEntropy(DiceCrossEntropy):
             class_weights=self.class_weights,
             reduction_axes=self.reduction_axes,
             ignore_unlabelled=self.ignore_unlabelled,
+            multilabel=self.multilabel,
         )
 
     def values(self, y_true: Any, y_pred: Any) -> Any:

@@ -53,6 +53,8 @@ class UnifiedFocal(WithCrossEntropy, Tversky):
     are its δ = 0.6, γ = 0.5, λ = 0.5.
     """
 
+    exclusive = True
+
     def __init__(
         self,
         fp_weight: float = 0.4,

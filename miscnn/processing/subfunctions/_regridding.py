@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
+from miscnn.processing.regions import Regions
 from miscnn.processing.subfunctions._arguments import check_choice, check_prediction, is_number
 from miscnn.processing.subfunctions._interpolate import (
     GridMap,
@@ -97,16 +98,22 @@ class Regridding(Subfunction):
             return resample_channels(prediction, self._map(before, after, back=True))
         return self._labels(prediction, before, after, back=True)
 
-    def postprocessing_argmax(self, sample: Sample, probabilities: NDArray[Any]) -> NDArray[Any]:
+    def postprocessing_argmax(
+        self, sample: Sample, probabilities: NDArray[Any], regions: Regions | None = None
+    ) -> NDArray[Any]:
         """Take probabilities back and return the label map, in the memory of two classes.
 
-        The same as the argmax of :meth:`postprocessing` with ``activation_output``, without
-        ever holding the probabilities of all classes on the grid of the sample.
+        The same as the argmax of :meth:`postprocessing` with ``activation_output`` (or, of
+        probabilities of regions, their decoding), without ever holding the probabilities of all
+        classes on the grid of the sample.
         """
         before = sample.geometry
         after = before.resized(self.target_shape(sample))
         check_prediction(sample.index, probabilities, after.shape, activation_output=True)
-        return resample_argmax(probabilities, self._map(before, after, back=True))
+        grid_map = self._map(before, after, back=True)
+        if regions is None:
+            return resample_argmax(probabilities, grid_map)
+        return regions.paint(grid_map.apply(p) for p in np.moveaxis(probabilities, -1, 0))
 
     def _labels(
         self, labels: NDArray[Any], before: Geometry, after: Geometry, back: bool = False

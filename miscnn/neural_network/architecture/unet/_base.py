@@ -93,6 +93,8 @@ class UNet(BothDimensions):
         If an argument is not one of these, or arguments do not go together.
     """
 
+    output_argument = "activation"
+
     def __init__(
         self,
         n_filters: int = 32,

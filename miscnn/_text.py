@@ -52,6 +52,14 @@ def shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def shortened_inside(text: str, width: int) -> str:
+    """Leave out the middle of a text: what tells names apart often stands last."""
+    if len(text) <= width:
+        return text
+    last = (width - 1) // 2
+    return f"{text[: width - 1 - last]}…{text[len(text) - last :]}"
+
+
 def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     """Pad cells to columns; the first ``left`` columns stand to the left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -61,8 +61,7 @@ def view_of(
     channel : int
         Which channel of the image is shown.
     window : (float, float) or "auto"
-        Values shown as black and white. ``"auto"``: soft tissue (−160 … 240 HU) if the image
-        looks like CT, that is, if it reaches below −500; else the 1st to the 99.5th percentile.
+        Values shown as black and white. ``"auto"``: see :func:`automatic_window`.
     margin : float, optional
         How much is shown around the objects of both label maps within the slices, in mm;
         ``None`` shows the whole slices.
@@ -80,13 +79,13 @@ def view_of(
     order, flips, sides = _display_axes(sample.geometry)
 
     def turned(array: NDArray[Any]) -> NDArray[Any]:
-        if array.ndim == 2:
-            return array[np.newaxis]
+        if array.ndim == 2:  # the first axis runs to the right
+            return array.T[np.newaxis]
         steps = (slice(None), *(slice(None, None, -1 if flip else 1) for flip in flips))
         return array.transpose(order)[steps]
 
     spacing = sample.geometry.spacing
-    pixel = (spacing[order[1]], spacing[order[2]]) if sample.geometry.ndim == 3 else spacing
+    pixel = (spacing[order[1]], spacing[order[2]]) if sample.geometry.ndim == 3 else spacing[::-1]
     view = View(
         image=turned(image),
         truth=None if truth is None else turned(truth),
@@ -129,12 +128,29 @@ def informative_slices(view: View, n_slices: int) -> list[int]:
     return sorted(chosen)
 
 
+def automatic_window(values: NDArray[Any], lowest: float | None = None) -> tuple[float, float]:
+    """Return the values to show as black and white.
+
+    Soft tissue (−160 … 240 HU) if the image looks like CT, that is, if it reaches below −500 and
+    half of it lies below 500; else the 1st to the 99.5th percentile.
+
+    Parameters
+    ----------
+    values : ndarray
+        The image, or the part of it that is shown.
+    lowest : float, optional
+        The smallest value of the image. Default: that of ``values``.
+    """
+    low, middle, high = (float(v) for v in np.percentile(values, (1.0, 50.0, 99.5)))
+    if (values.min() if lowest is None else lowest) < -500.0 and middle < 500.0:
+        return _SOFT_TISSUE
+    return low, high
+
+
 def _grey(image: NDArray[Any], window: Window) -> NDArray[np.float32]:
     values = np.nan_to_num(image.astype(np.float32), posinf=0.0, neginf=0.0)
     if window == "auto":
-        low, high = (float(v) for v in np.percentile(values, (1.0, 99.5)))
-        if values.min() < -500.0:
-            low, high = _SOFT_TISSUE
+        low, high = automatic_window(values)
     else:
         low, high = window
         if not low < high:
