@@ -11,6 +11,7 @@ from miscnn.data_loading.sample import Sample
 from miscnn.processing.preprocessor import Preprocessor
 from miscnn.processing.slices import plane_axes
 from miscnn.processing.subfunctions._regridding import Regridding
+from miscnn.processing.subfunctions.orientation import Orientation
 
 _MOST_HEADERS = 50
 
@@ -22,8 +23,8 @@ def network_grid(
 
     Of the given subjects, or of all of the data set. Without a patch shape the median shape of
     the images stands for it. Only headers are read, of up to 50 subjects, and of the
-    subfunctions only resampling and resizing are taken into account; each is None where there
-    are no subjects to look at and the recipe does not say it.
+    subfunctions only orientation, resampling and resizing are taken into account; each is None
+    where there are no subjects to look at and the recipe does not say it.
     """
     patch = preprocessor.patch_shape
     if preprocessor.data_io is None:
@@ -47,6 +48,8 @@ def _axes(
     if preprocessor.slice_axis is not None:
         geometry = geometry.with_slice_axis(preprocessor.slice_axis)
     for subfunction in preprocessor.subfunctions:
+        if isinstance(subfunction, Orientation):
+            geometry = subfunction.target_geometry(geometry)
         if isinstance(subfunction, Regridding):
             blank = np.broadcast_to(np.float32(0), (*geometry.shape, 1))
             header = Sample("header", blank, geometry=geometry)

@@ -7,6 +7,7 @@ from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunctio
 from miscnn.processing.subfunctions.clipping import Clipping
 from miscnn.processing.subfunctions.crop_to_foreground import CropToForeground
 from miscnn.processing.subfunctions.normalization import Normalization
+from miscnn.processing.subfunctions.orientation import Orientation
 from miscnn.processing.subfunctions.padding import Padding
 from miscnn.processing.subfunctions.resampling import Resampling
 from miscnn.processing.subfunctions.resize import Resize
@@ -18,6 +19,7 @@ __all__ = [
     "Clipping",
     "CropToForeground",
     "Normalization",
+    "Orientation",
     "Padding",
     "PointwiseSubfunction",
     "Resampling",
