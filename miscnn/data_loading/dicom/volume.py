@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn.data_loading.dicom._resample import Resampling
+
 
 @dataclass(frozen=True)
 class SourceFrame:
@@ -52,6 +54,10 @@ class DicomVolume:
     header : pydicom Dataset
         Of the first slice, without pixels. Holds what identifies the patient: it is there to be
         referred to from a segmentation, and goes nowhere else.
+    resampling : Resampling or None
+        How the voxels are made from ``frames`` that form no regular grid; None if they do.
+    remarks : tuple of str
+        What was assumed or done that a user should know; nothing of the patient.
     """
 
     shape: tuple[int, int, int]
@@ -59,3 +65,5 @@ class DicomVolume:
     frames: tuple[SourceFrame, ...]
     modality: str
     header: Any = field(repr=False)
+    resampling: Resampling | None = field(default=None, repr=False)
+    remarks: tuple[str, ...] = ()
