@@ -14,6 +14,7 @@ from miscnn._version import __version__
 if TYPE_CHECKING:
     from miscnn.data_loading.data_io import Data_IO, DataIO
     from miscnn.data_loading.geometry import Geometry
+    from miscnn.data_loading.layouts import open_dataset
     from miscnn.data_loading.sample import Sample
     from miscnn.neural_network.bundle import load
     from miscnn.neural_network.model import Neural_Network, NeuralNetwork
@@ -31,6 +32,7 @@ __all__ = [
     "Sample",
     "__version__",
     "load",
+    "open_dataset",
 ]
 
 _HOMES = {
@@ -43,6 +45,7 @@ _HOMES = {
     "Preprocessor": "miscnn.processing.preprocessor",
     "Sample": "miscnn.data_loading.sample",
     "load": "miscnn.neural_network.bundle",
+    "open_dataset": "miscnn.data_loading.layouts",
 }
 
 

@@ -44,6 +44,10 @@ class MissingFileError(MiscnnError, FileNotFoundError):
     """A file or folder that was named does not exist."""
 
 
+class DownloadError(MiscnnError, OSError):
+    """A file could not be downloaded or unpacked, or is not the one that was expected."""
+
+
 class NotFittedError(MiscnnError, ValueError):
     """A part that learns from the training set was used before it was fitted."""
 

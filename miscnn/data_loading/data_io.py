@@ -22,6 +22,7 @@ from miscnn.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from miscnn.data_loading.layouts import Layout
     from miscnn.data_loading.verification import VerificationReport
 
 _LOG = logging.getLogger("miscnn.data_loading")
@@ -51,6 +52,8 @@ class DataIO:
     indices_list : list of str
         The subjects that were found, sorted. Others can be loaded all the same, if the
         interface finds their files.
+    layout : Layout or None
+        How the data set is laid out, if :func:`miscnn.open_dataset` has found it out.
 
     Raises
     ------
@@ -80,6 +83,7 @@ class DataIO:
         self.output_path = output_path
         self.batch_path = batch_path
         self.delete_batchDir = delete_batchDir
+        self.layout: Layout | None = None
         self.indices_list: list[str] = []
         if input_path is not None or not interface.reads_files:
             self.indices_list = interface.initialize(input_path or "")

@@ -18,7 +18,6 @@ from miscnn.data_loading.interfaces import (
     miscnn_data_interfaces,
 )
 from miscnn.data_loading.interfaces._patterns import Pattern, natural_key
-from miscnn.data_loading.layouts import find_layout
 from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
 
 
@@ -162,49 +161,3 @@ def test_interfaces_by_file_ending() -> None:
     assert get_data_interface_from_file_term("NII") is NIfTIInterface
     assert get_data_interface_from_file_term(".dcm") is None
     assert miscnn_data_interfaces["DICT"] is DictionaryInterface
-
-
-@pytest.mark.parametrize(
-    ("names", "layout", "found"),
-    [
-        (["a/imaging.nii.gz", "b/segmentation.nii"], "miscnn", ["a", "b"]),
-        (["images/a.nii.gz", "labels/a.nii.gz"], "folders", ["a"]),
-        (["imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "imagesTs/z.nii.gz"], "folders", ["a"]),
-        (["imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"], "folders", ["a"]),
-        (["imagesTr/c_0000.nii.gz", "labelsTr/c_0000.nii.gz"], "folders", ["c_0000"]),
-        (["imagesTs/a.nii.gz", "labelsTr/b.nii.gz"], "images", ["a"]),
-        (["a.nii.gz", "b.nii"], "images", ["a", "b"]),
-        (["a.nii.gz", "a_mask.nii.gz", "b.nii.gz"], "pairs", ["a", "b"]),
-        (["case_00000.nii.gz", "case_00001.nii.gz"], "images", ["case_00000", "case_00001"]),
-        (["c_0000.nii.gz", "c_0001.nii.gz", "c_0002.nii.gz"], "images",
-         ["c_0000", "c_0001", "c_0002"]),
-    ],
-)  # fmt: skip
-def test_layouts(names: list[str], layout: str, found: list[str], tmp_path: Path) -> None:
-    seen = find_layout(touch(tmp_path, *names))
-    assert seen.name == layout
-    assert seen.interface(classes=3).initialize(tmp_path) == found
-
-
-def test_a_layout_with_channels_in_the_names(tmp_path: Path) -> None:
-    names = [f"images/{i}_000{c}.nii.gz" for i in "ab" for c in (0, 1)]
-    layout = find_layout(touch(tmp_path, *names, "labels/a.nii.gz"))
-    assert layout.image == ("images/*_0000.nii.gz", "images/*_0001.nii.gz")
-    assert layout.interface().channels == 2
-    assert layout.interface().initialize(tmp_path) == ["a", "b"]
-    assert "images/*_0001.nii.gz" in layout.description
-
-
-def test_an_unknown_layout_says_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match=r"it holds scan.nrrd"):
-        find_layout(touch(tmp_path, "scan.nrrd"))
-    with pytest.raises(MissingFileError, match="there is no folder"):
-        find_layout(tmp_path / "nowhere")
-
-
-@pytest.mark.realdata
-def test_layouts_of_real_data_sets(real_data: Path) -> None:
-    for name, layout, n in [("hippocampus", "folders", 130), ("kits19_labels", "images", 12)]:
-        found = find_layout(real_data / name)
-        assert found.name == layout
-        assert len(found.interface().initialize(real_data / name)) == n

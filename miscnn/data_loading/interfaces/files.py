@@ -15,6 +15,11 @@ from numpy.typing import NDArray
 from miscnn.data_loading._problems import Problem
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.interfaces._image_file import ImageFile, short, volume_shape
+from miscnn.data_loading.interfaces._listing import (
+    check_channels,
+    mapped,
+    read_listing,
+)
 from miscnn.data_loading.interfaces._overlooked import overlooked
 from miscnn.data_loading.interfaces._patterns import Pattern, check_index, find_indices
 from miscnn.data_loading.interfaces.base import DataInterface, geometry_from_details
@@ -51,6 +56,11 @@ class FileInterface(DataInterface):
     segmentation : str, optional
         The same for the segmentations. Default: ``"{index}/segmentation"``, or none if
         ``image`` is given.
+    listing : mapping or str, optional
+        In place of patterns, the files of each subject, relative to the data folder:
+        ``{index: {"image": path or one for each channel, "segmentation": path or None}}``, or
+        the name of a table or JSON file in the data folder that tells them, see
+        :func:`~miscnn.data_loading.interfaces._listing.read_listing`.
 
     Attributes
     ----------
@@ -73,23 +83,27 @@ class FileInterface(DataInterface):
         ignore_label: int | None = None,
         label_values: Sequence[int] | Mapping[int, int] | None = None,
         class_names: Sequence[str] | None = None,
+        listing: Mapping[str, Mapping[str, Any]] | str | None = None,
     ) -> None:
         super().__init__(channels, classes, three_dim, ignore_label, label_values, class_names)
         self.pattern = pattern
         self.image = image
         self.segmentation = segmentation
+        self.listing = listing
         self.data_directory: Path | None = None
-        default = f"{{index}}/imaging{self.endings[0]}"
-        images = [default] if image is None else [image] if isinstance(image, str) else image
-        if len(images) not in (1, channels):
+        if listing is not None and not (image is None and segmentation is None):
             raise ConfigurationError(
-                f"image names {len(images)} files per subject, but channels={channels}; name one "
-                "file, or one per channel"
+                "the files are named twice, by listing and by the patterns image or segmentation; "
+                "leave one out"
             )
+        self._listing = mapped(listing, channels) if isinstance(listing, Mapping) else None
+        default = f"{{index}}/imaging{self.default_ending}"
+        images = [default] if image is None else [image] if isinstance(image, str) else image
+        check_channels(len(images), channels, "image")
         self._images = [Pattern(text, self.endings) for text in images]
         labels = segmentation
         if labels is None and image is None:
-            labels = f"{{index}}/segmentation{self.endings[0]}"
+            labels = f"{{index}}/segmentation{self.default_ending}"
         self._labels = None if labels is None else Pattern(labels, self.endings)
         try:
             self._expression = None if pattern is None else re.compile(pattern)
@@ -110,6 +124,10 @@ class FileInterface(DataInterface):
             If it is no file of this format, or shorter than its header says.
         """
 
+    def open_labels(self, path: Path, index: str) -> ImageFile:
+        """Read and check the header of a segmentation or prediction; as an image's by default."""
+        return self.open_file(path, index)
+
     @abstractmethod
     def write_file(self, path: Path, array: NDArray[Any], sample: Sample) -> None:
         """Write an array with three spatial axes, and perhaps one of classes, as a result.
@@ -127,7 +145,9 @@ class FileInterface(DataInterface):
         Raises
         ------
         MissingFileError
-            If the folder does not exist.
+            If the folder does not exist, or the table that ``listing`` names.
+        ConfigurationError
+            If that table cannot be used.
         """
         folder = Path(input_path)
         if not str(input_path) or not folder.is_dir():
@@ -136,6 +156,10 @@ class FileInterface(DataInterface):
                 f"holds {self._wanted()}"
             )
         self.data_directory = folder
+        if isinstance(self.listing, str):
+            self._listing = read_listing(folder / self.listing, self.endings, self.channels)
+        if self._listing is not None and (missing := self._listing.missing(folder)):
+            _LOG.warning("listed files are not in %s: %s", folder, missing)
         indices = self._indices(folder)
         if not indices:
             _LOG.warning("found no subjects in %s; looked for %s", folder, self._wanted())
@@ -189,10 +213,12 @@ class FileInterface(DataInterface):
         MissingFileError
         UnreadableFileError
         """
-        return self._arrange(self.open_file(self._label_path(index), index), index)
+        return self._arrange(self.open_labels(self._label_path(index), index), index)
 
     def has_segmentation(self, index: str) -> bool:
-        """Tell whether there is a file with the segmentation."""
+        """Tell whether there is a file with the segmentation, or one is listed."""
+        if self._listing is not None:
+            return self._listing.has_label(index)
         return self._labels is not None and self._labels.path(self._folder, index) is not None
 
     def load_geometry(self, index: str) -> Geometry:
@@ -203,7 +229,7 @@ class FileInterface(DataInterface):
         """Return the segmentation's grid from its header; None if there is no segmentation."""
         if not self.has_segmentation(index):
             return None
-        return self._grid(self.open_file(self._label_path(index), index))
+        return self._grid(self.open_labels(self._label_path(index), index))
 
     def source_files(self, index: str) -> list[Path]:
         """Return the files of the image, and of the segmentation if there is one."""
@@ -234,8 +260,10 @@ class FileInterface(DataInterface):
         """Read back a prediction: labels, or probabilities with a last axis."""
         stem = Path(output_path) / check_index(index)
         candidates = [stem.parent / (stem.name + ending) for ending in self.endings]
-        path = next((p for p in candidates if p.exists()), candidates[0])
-        return self._arrange(self.open_file(path, index), index)
+        existing = [path for path in candidates if path.exists()]
+        # labels and probabilities may have different endings: what was written last counts
+        path = max(existing, key=lambda p: p.stat().st_mtime_ns, default=candidates[0])
+        return self._arrange(self.open_labels(path, index), index)
 
     def result_ending(self, sample: Sample) -> str:
         """Return how the file of a prediction ends; the format's first ending unless replaced."""
@@ -244,14 +272,20 @@ class FileInterface(DataInterface):
     def expected_files(self) -> str:
         """Tell the patterns of the image files, and that of the indices if there is one."""
         images = " and ".join(repr(pattern.text) for pattern in self._images)
+        images = images if self.listing is None else self._wanted()
         return images if self.pattern is None else f"{images} with pattern={self.pattern!r}"
 
     def overlooked(self, ignored: Collection[Path] = ()) -> list[Problem]:
         """Name files and subjects' folders in the data folder that no pattern claims."""
-        if self.data_directory is None:
+        if self.data_directory is None or self.listing is not None:
             return []
         folder = self.data_directory
         return overlooked(folder, self._patterns, self._indices(folder), self._is_wanted, ignored)
+
+    @property
+    def default_ending(self) -> str:
+        """How files end where no pattern says it."""
+        return self.endings[0]
 
     @property
     def _ndim(self) -> int:
@@ -274,12 +308,19 @@ class FileInterface(DataInterface):
         return self._expression is None or self._expression.fullmatch(index) is not None
 
     def _indices(self, folder: Path) -> list[str]:
-        return [i for i in find_indices(folder, self._patterns) if self._is_wanted(i)]
+        found = (
+            find_indices(folder, self._patterns) if self._listing is None else self._listing.entries
+        )
+        return [i for i in found if self._is_wanted(i)]
 
     def _image_paths(self, index: str) -> list[Path]:
+        if self._listing is not None:
+            return self._listing.image_paths(self._folder, index)
         return [self._existing(pattern, index, "image") for pattern in self._images]
 
     def _label_path(self, index: str) -> Path:
+        if self._listing is not None:
+            return self._listing.label_path(self._folder, index)
         if self._labels is None:
             raise MissingFileError(
                 f"sample {index!r}: the data interface knows no segmentations; set its argument "
@@ -297,6 +338,8 @@ class FileInterface(DataInterface):
         return path
 
     def _wanted(self) -> str:
+        if self.listing is not None:
+            return f"listing={self.listing!r}" if isinstance(self.listing, str) else "listed files"
         return " and ".join(repr(pattern.text) for pattern in self._patterns)
 
     def _grid(self, file: ImageFile) -> Geometry:

@@ -1,0 +1,159 @@
+"""BIDS and what follows its names: ``sub-01/[ses-1/]anat/sub-01[_ses-1]_T1w.nii.gz``."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from miscnn.data_loading.interfaces._patterns import natural_key, visible_names
+from miscnn.data_loading.layouts._folders import unused_remark
+from miscnn.data_loading.layouts._formats import Format
+from miscnn.data_loading.layouts._layout import Layout
+from miscnn.data_loading.layouts._listed import as_patterns
+from miscnn.exceptions import ConfigurationError
+
+_KINDS = ("anat", "ct", "pet")
+# Best first: a label map of all classes, one structure, the brain.
+_RANKS = (
+    re.compile(r"(?!.*(?:^|_)desc-brain).*dseg"),
+    re.compile(r".*(?:^|_)(?:label|lesion|roi)(?:-|_|$).*"),
+    re.compile(r"(?!.*(?:^|_)desc-brain).*mask"),
+    re.compile(r".*(?:dseg|mask)"),
+)
+_NO_LABEL_MAP = re.compile(r".*(?:probseg|xfm|_space-.*|^space-.*)")
+
+
+def bids(
+    folder: Path, form: Format, modalities: Sequence[str] | None, labels: str | None
+) -> list[Layout]:
+    """Recognise subjects that are named as in BIDS, with segmentations among the derivatives.
+
+    Parameters
+    ----------
+    folder : Path
+    form : Format
+    modalities : sequence of str, optional
+        The channels to take, such as ``["T1w", "FLAIR"]``; default: those that every subject has.
+    labels : str, optional
+        The segmentations to take, as ``"pipeline/name"``, such as ``"manual/label-lesion_mask"``.
+
+    Raises
+    ------
+    ConfigurationError
+        If several images of one kind, or several kinds of segmentations, could be meant.
+    """
+    sessions = dict(_sessions(folder))
+    images = {index: _images(folder, form, index, place) for index, place in sessions.items()}
+    images = {index: found for index, found in images.items() if found}
+    if not images:
+        return []
+    channels, remark = _channels(images, modalities)
+    found = {index: _labels(folder, form, index, sessions[index]) for index in images}
+    key = _label_key(found, labels)
+    files: dict[str, dict[str, Any]] = {
+        index: {
+            "image": [images[index][channel] for channel in channels],
+            "segmentation": found[index].get(key) if key else None,
+        }
+        for index in sorted(images, key=natural_key)
+        if set(channels) <= set(images[index])
+    }
+    labelled = sum(entry["segmentation"] is not None for entry in files.values())
+    text = f"BIDS: {len(files)} subjects or sessions, images {' and '.join(channels)}, "
+    text += f"segmentations {key} for {labelled} of them" if key else "no segmentations"
+    patterns, segmentation = as_patterns(files, folder, form)
+    further: dict[str, Any] = {"channels": len(channels)} if len(channels) > 1 else {}
+    if not patterns:
+        further["listing"] = files
+    return [Layout("bids", text + remark, patterns, segmentation, form.name, further)]
+
+
+def _sessions(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the index and the folder of each subject, or of each session of it."""
+    for subject in visible_names(folder):
+        if not subject.startswith("sub-") or not (folder / subject).is_dir():
+            continue
+        names = [
+            name
+            for name in visible_names(folder / subject)
+            if name.startswith("ses-") and (folder / subject / name).is_dir()
+        ]
+        if not names:
+            yield subject, subject
+        for name in names:
+            yield f"{subject}_{name}", f"{subject}/{name}"
+
+
+def _named(folder: Path, form: Format, index: str, place: str) -> Iterator[tuple[str, str]]:
+    """Yield what follows the index in the names of a subject's files, and the files."""
+    for kind in (*_KINDS, ""):
+        inside = f"{place}/{kind}".rstrip("/")
+        for stem, name in form.files(folder / inside).items():
+            if stem.startswith(f"{index}_"):
+                yield stem.removeprefix(f"{index}_"), f"{inside}/{name}"
+
+
+def _images(folder: Path, form: Format, index: str, place: str) -> dict[str, str]:
+    return {
+        rest: path
+        for rest, path in _named(folder, form, index, place)
+        if not any(rank.fullmatch(rest) for rank in _RANKS) and not _NO_LABEL_MAP.fullmatch(rest)
+    }
+
+
+def _labels(folder: Path, form: Format, index: str, place: str) -> dict[str, str]:
+    """Return the segmentations of a subject by pipeline and name."""
+    found = {}
+    for pipeline in ("", *visible_names(folder / "derivatives")):
+        inside = f"derivatives/{pipeline}/{place}" if pipeline else place
+        for rest, path in _named(folder, form, index, inside):
+            if any(rank.fullmatch(rest) for rank in _RANKS) and not _NO_LABEL_MAP.fullmatch(rest):
+                found[f"{pipeline or 'raw'}/{rest}"] = path
+    return found
+
+
+def _channels(
+    images: Mapping[str, Mapping[str, str]], modalities: Sequence[str] | None
+) -> tuple[list[str], str]:
+    """Return the images to take as channels, and a remark on those that are not."""
+    counts = Counter(rest for found in images.values() for rest in found)
+    if modalities is not None:
+        unknown = [name for name in modalities if name not in counts]
+        if unknown or not modalities:
+            raise ConfigurationError(
+                f"modalities={list(modalities)!r}: there are no such images; there are "
+                f"{', '.join(sorted(counts))}"
+            )
+        return list(modalities), ""
+    chosen = sorted(rest for rest, count in counts.items() if count == len(images))
+    chosen = chosen or [counts.most_common(1)[0][0]]
+    kinds = Counter(rest.rsplit("_", 1)[-1] for rest in chosen)
+    twice = [rest for rest in chosen if kinds[rest.rsplit("_", 1)[-1]] > 1]
+    if twice:
+        raise ConfigurationError(
+            f"every subject has {' and '.join(twice)}, of one kind; choose by modalities="
+            f"{[rest for rest in chosen if rest not in twice[1:]]!r}, or take all as channels by "
+            f"modalities={chosen!r}"
+        )
+    return chosen, unused_remark({rest: counts[rest] for rest in counts if rest not in chosen})
+
+
+def _label_key(found: Mapping[str, Mapping[str, str]], labels: str | None) -> str | None:
+    """Return which segmentations to take: the most telling kind, if there is one such."""
+    counts = Counter(key for keys in found.values() for key in keys)
+    if labels is not None:
+        if labels not in counts:
+            known = ", ".join(repr(key) for key in sorted(counts)) or "none"
+            raise ConfigurationError(f"labels={labels!r}: no such segmentations; there are {known}")
+        return labels
+    for rank in _RANKS:
+        keys = sorted(key for key in counts if rank.fullmatch(key.split("/", 1)[1]))
+        if len(keys) > 1:
+            choices = "; ".join(f"labels={key!r} ({counts[key]} subjects)" for key in keys)
+            raise ConfigurationError(f"there are several kinds of segmentations: choose {choices}")
+        if keys:
+            return keys[0]
+    return None

@@ -1,0 +1,139 @@
+"""How many classes there are, from the segmentations themselves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn.data_loading.interfaces.base import DataInterface
+from miscnn.data_loading.label_mapping import proposal
+from miscnn.exceptions import ConfigurationError, MiscnnError
+
+_LOG = logging.getLogger("miscnn.data_loading.layouts")
+
+MOST_READ = 50
+"""So many segmentations are read of large volumes: half a minute for CT of 200 slices of 512."""
+
+MOST_VOXELS = 1 << 29
+"""Further ones are read until these many voxels: small volumes are all read."""
+
+_MOST_CLASSES = 256
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class FoundClasses:
+    """What the segmentations hold.
+
+    Attributes
+    ----------
+    arguments : dict
+        ``classes``, and ``label_values`` for masks that hold 0 and one other value than 1.
+    description : str
+        What was found, in words; empty without segmentations.
+    """
+
+    arguments: dict[str, Any]
+    description: str
+
+
+def find_classes(interface: DataInterface, indices: Sequence[str]) -> FoundClasses:
+    """Read segmentations and count the classes.
+
+    Those of all subjects; of large volumes 50 that are spread evenly over the list. A label that
+    only others hold is told when they are loaded.
+
+    Raises
+    ------
+    ConfigurationError
+        If the labels are not 0 … n − 1 and more than one besides 0: what they mean must be said.
+        The message proposes ``label_values``.
+    """
+    labelled = _labelled(interface, indices)
+    if not labelled:
+        return FoundClasses({}, "")
+    step = np.linspace(0, len(labelled) - 1, min(MOST_READ, len(labelled)))
+    read = [labelled[round(place)] for place in step]
+    chosen = set(read)
+    values: dict[float, str] = {}
+    unreadable: list[Exception] = []
+    voxels = 0
+    for index in [*read, *(index for index in labelled if index not in chosen)]:
+        if index not in chosen and voxels > MOST_VOXELS:
+            break
+        if index not in chosen:
+            read.append(index)
+        try:
+            segmentation = interface.load_segmentation(index)
+            voxels += segmentation.size
+            for value in distinct(segmentation):
+                values.setdefault(value, index)
+        except (MiscnnError, OSError) as error:
+            unreadable.append(error)
+            _LOG.warning("%s", error)
+    seen = len(read) - len(unreadable)
+    if not seen:
+        raise ConfigurationError(
+            f"classes: none of {len(read)} segmentations can be read ({unreadable[0]}); mend that, "
+            "or pass classes=…"
+        ) from unreadable[0]
+    part = f"{seen} segmentations" if seen == len(labelled) else f"{seen} of {len(labelled)}"
+    return _counted(values, part if seen == len(labelled) else f"{part} segmentations")
+
+
+def _labelled(interface: DataInterface, indices: Sequence[str]) -> list[str]:
+    """Return the subjects with a segmentation; raise what is wrong if it is so with all."""
+    found, errors = [], []
+    for index in indices:
+        try:
+            if interface.has_segmentation(index):
+                found.append(index)
+        except MiscnnError as error:
+            errors.append(error)
+    if errors and len(errors) == len(indices):
+        raise errors[0]
+    for wrong in errors:
+        _LOG.warning("%s", wrong)
+    return found
+
+
+def _counted(values: dict[float, str], part: str) -> FoundClasses:
+    found = sorted(values)
+    shown = ", ".join(f"{value:g}" for value in found[:_SHOWN]) + (" …" if found[_SHOWN:] else "")
+    if all(float(value).is_integer() for value in found) and found[0] >= 0:
+        whole = sorted({0, *(int(value) for value in found)})
+        if whole == list(range(len(whole))) and len(whole) <= _MOST_CLASSES:
+            classes = max(2, len(whole))
+            return FoundClasses({"classes": classes}, f"classes={classes} found in {part}")
+        if len(whole) == 2:
+            text = f"classes=2, label_values={whole} found in {part}"
+            return FoundClasses({"classes": 2, "label_values": whole}, text)
+    odd = next(value for place, value in enumerate(found) if value != place)
+    advice = proposal(found) if len(found) <= _MOST_CLASSES else None
+    raise ConfigurationError(
+        f"classes: {part} hold the values {shown} ({odd:g} in sample {values[odd]!r}), which are "
+        "not 0 … n - 1; say what they mean"
+        + (f", such as {advice}" if advice else ": these are no label maps")
+    )
+
+
+def distinct(array: NDArray[Any]) -> list[float]:
+    """Return the values that an array holds; faster than sorting where they are small integers."""
+    if array.size == 0:
+        return []
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    if array.dtype.kind in "iu":
+        low, high = int(array.min()), int(array.max())
+        if high - low < 1 << 16:
+            here = np.zeros(high - low + 1, dtype=bool)
+            # by slabs: an index array takes eight times the memory of the labels
+            for slab in np.array_split(array.reshape(-1), max(1, array.size >> 22)):
+                here[slab.astype(np.intp) - low] = True
+            return [float(value) for value in np.flatnonzero(here) + low]
+    return [float(value) for value in np.unique(array)]
