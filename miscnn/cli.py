@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from miscnn._cli_data import OpenedDataSet, data_set_options, is_labelled, show_heading
 from miscnn._version import __version__
 from miscnn.exceptions import MiscnnError
 
@@ -21,6 +22,10 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except MiscnnError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.filename is None:  # a closed pipe above all, which click knows about
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,77 +35,89 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
-@click.option(
-    "--classes",
-    type=click.IntRange(min=1),
-    help="Number of classes, background included. Default: what the labels say.",
-)
-@click.option("--channels", type=click.IntRange(min=1), help="Number of image channels.")
-@click.option(
-    "--image",
-    metavar="PATTERN",
-    multiple=True,
-    help="Where the images lie in DIR, * standing for the subject: 'images/*.nii.gz'. "
-    "Several times for several channels. Default: found out.",
-)
-@click.option(
-    "--segmentation", metavar="PATTERN", help="The same for the segmentations: 'labels/*.nii.gz'."
-)
-@click.option("--jobs", default=1, show_default=True, help="Number of threads.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def verify(
-    folder: str,
-    classes: int | None,
-    channels: int | None,
-    image: tuple[str, ...],
-    segmentation: str | None,
-    jobs: int,
-    as_json: bool,
-) -> None:
-    """Look for everything that is wrong with the NIfTI data set in DIR.
+@data_set_options
+def verify(data_set: OpenedDataSet, jobs: int, as_json: bool) -> None:
+    """Look for everything that is wrong with the data set in DIR.
 
-    Reads every file once and prints all problems as a table. The exit status is 1 if there are
-    errors, 0 if there are none.
+    DIR is a folder in any known layout and format, or a table that lists the files. Reads every
+    file once and prints all problems as a table. The exit status is 1 if there are errors, 0 if
+    there are none, 2 if the data set cannot be opened.
     """
-    from miscnn.data_loading.data_io import DataIO
-    from miscnn.data_loading.interfaces.nifti import NIfTIInterface
-    from miscnn.data_loading.layouts import find_layout
     from miscnn.data_loading.verification import verify as look_for_problems
 
-    if segmentation and not image:
-        raise click.UsageError("--segmentation needs --image as well")
-    if image:
-        arguments: dict[str, Any] = {
-            "channels": len(image),
-            "image": image if len(image) > 1 else image[0],
-            "segmentation": segmentation,
-        }
-        described = "images " + " and ".join(image)
-        described += f", segmentations {segmentation}" if segmentation else ", no segmentations"
-    else:
-        try:
-            layout = find_layout(folder)
-        except MiscnnError as error:
-            raise click.UsageError(str(error)) from error
-        arguments, described = layout.arguments, layout.description
-    if channels is not None:
-        arguments["channels"] = channels
-    data_io = DataIO(NIfTIInterface(classes=classes or 2, **arguments), folder)
-    if not data_io.indices_list:
-        raise click.UsageError(f"no file in {folder} fits the patterns")
+    data_io = data_set.data_io
     report = look_for_problems(
-        data_io, infer_classes=classes is None, n_jobs=jobs, verbose=not as_json
+        data_io,
+        infer_classes=not data_set.classes_known,
+        n_jobs=jobs,
+        verbose=not as_json and _is_watched(),
     )
     if as_json:
         click.echo(report.to_json())
     else:
-        click.echo(f"Layout: {described}")
-        if classes is None and any(map(data_io.has_segmentation, data_io.indices_list)):
-            click.echo(f"Classes: {report.classes}, from the labels found (or say --classes N)")
+        show_heading(data_set, report.classes if is_labelled(data_io) else None)
         click.echo(str(report))
     if not report.ok:
         click.get_current_context().exit(1)
+
+
+@main.command()
+@data_set_options
+@click.option(
+    "--tsv", metavar="FILE", type=click.Path(dir_okay=False), help="Write a row for each."
+)
+@click.option(
+    "--montage",
+    metavar="FILE.png",
+    type=click.Path(dir_okay=False),
+    help="Draw a slice of each subject with the outlines of its classes.",
+)
+@click.option("--all", "show_all", is_flag=True, help="Show all subjects, however many.")
+def inspect(
+    data_set: OpenedDataSet,
+    jobs: int,
+    as_json: bool,
+    tsv: str | None,
+    montage: str | None,
+    show_all: bool,
+) -> None:
+    """Describe the data set in DIR: grids, intensities, labels.
+
+    Reads every file once and prints a row for each subject and a summary. The exit status is 1
+    if a subject cannot be read, 0 if all can, 2 if the data set cannot be opened.
+    """
+    from miscnn.data_loading.inspection import inspect as look_at
+
+    data_io = data_set.data_io
+    found = look_at(
+        data_io,
+        n_jobs=jobs,
+        verbose=not as_json and _is_watched(),
+        infer_classes=not data_set.classes_known,
+    )
+    if as_json:
+        click.echo(found.to_json())
+    else:
+        show_heading(data_set, len(found.labels) or None)
+        click.echo()
+        click.echo(found.table(None) if show_all else str(found))
+    if tsv:
+        found.to_tsv(tsv)
+        click.echo(f"Wrote {tsv}", err=True)
+    if montage:
+        from miscnn.data_loading.montage import montage as draw
+
+        draw(data_io, montage)
+        click.echo(f"Wrote {montage}", err=True)
+    if not found.ok:
+        click.get_current_context().exit(1)
+
+
+def _is_watched() -> bool:
+    """Tell whether somebody may see a progress bar."""
+    import sys
+
+    return sys.stderr.isatty()
 
 
 @main.command()

@@ -39,7 +39,7 @@ def test_a_sound_data_set_exits_with_0(data: Path) -> None:
     result = run("verify", data)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "Layout: images images/*.nii.gz, segmentations labels/*.nii.gz",
+        "Layout: images images/*.nii.gz, segmentations labels/*.nii.gz; format NIfTI",
         "Classes: 3, from the labels found (or say --classes N)",
         "3 subjects: 3 good",
     ]
@@ -62,12 +62,12 @@ def test_options(data: Path) -> None:
     assert "labels 2 lie outside 0 … 1 (classes=2); set classes=3" in " ".join(
         result.stdout.split()
     )
-    result = run("verify", data, "--image", "images/*")
+    result = run("verify", data, "--image", "images/*", "--format", "nifti")
     assert result.exit_code == 0
     assert "no segmentations" in result.stdout
-    result = run("verify", data, "--image", "images/*", "--segmentation", "labels/*.nii.gz")
+    result = run("verify", data, "--image", "images/*.nii", "--segmentation", "labels/*.nii.gz")
     assert "3 subjects: 3 good" in result.stdout
-    result = run("verify", data, "--image", "images/*", "--image", "labels/*")
+    result = run("verify", data, "--image", "images/*.nii.gz", "--image", "labels/*.nii")
     assert "3 subjects: 3 good" in result.stdout  # two channels of one grid
     assert run("verify", data, "--channels", "2").exit_code == 1
 
@@ -86,7 +86,10 @@ def test_json_is_all_there_is_on_standard_output(data: Path) -> None:
     [
         (["nowhere"], "does not exist"),
         (["."], "found no known layout"),
-        ([".", "--image", "*.nii.gz"], "fits the patterns"),
+        ([".", "--image", "*.nii.gz"], "no subject in"),
+        ([".", "--layout", "folders"], "folders"),
+        ([".", "--label-values", "0,x"], "such as 0,255"),
+        ([".", "--label-values", "0:0,1"], "such as 0,255"),
         ([".", "--segmentation", "*.nii.gz"], "needs --image"),
         ([".", "--classes", "0"], "--classes"),
     ],
@@ -102,9 +105,119 @@ def test_usage_errors_exit_with_2(
 
 def test_errors_of_the_library_are_one_line(data: Path) -> None:
     result = run("verify", data, "--image", "images/a.nii.gz")
-    assert result.exit_code == 1
-    assert result.stderr.startswith("Error: the pattern 'images/a.nii.gz'")
+    assert result.exit_code == 2
+    assert "Error: the pattern 'images/a.nii.gz'" in result.stderr
     assert "Traceback" not in result.output
+    result = run("inspect", data, "--montage", data / "x.xyz")
+    assert result.exit_code == 1
+    assert "unknown ending; use .png" in result.stderr
+    result = run("inspect", data, "--tsv", data / "labels/a.nii.gz/x.tsv")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {data / 'labels/a.nii.gz'}")
+    assert "Traceback" not in result.output
+
+
+def test_stored_label_values_are_declared_or_found(data: Path) -> None:
+    for index in "abc":
+        path = data / f"labels/{index}.nii.gz"
+        labels = np.asanyarray(nib.load(path).dataobj)
+        nib.save(nib.Nifti1Image(np.where(labels > 0, 255, 0).astype(np.uint8), np.eye(4)), path)
+    result = run("verify", data)
+    assert result.exit_code == 0
+    assert "Classes: 2, stored as 0, 255 (or say --label-values)" in result.stdout
+    result = run("verify", data, "--label-values", "0,255")
+    assert result.exit_code == 0
+    assert "Classes: 2, stored as 0, 255\n" in result.stdout
+    assert run("verify", data, "--label-values", "0:0,255:1").exit_code == 0
+    assert run("verify", data, "--label-values", "0:0,255:0", "--classes", "1").exit_code == 0
+    result = run("verify", data, "--label-values", "0,1")
+    assert result.exit_code == 1
+    assert "the segmentation holds 255; label_values declares 0, 1 only" in " ".join(
+        result.stdout.split()
+    )
+    result = run("verify", data, "--classes", "2", "--ignore-label", "255")
+    assert result.exit_code == 0
+    assert "ignore_label" in result.stdout
+    assert result.stdout.count("marks voxels without annotation") == 1
+
+
+def test_labels_that_need_a_meaning_are_findings(data: Path) -> None:
+    """Opening the data set in Python is refused; here it is what is to be found out."""
+    for index in "abc":
+        path = data / f"labels/{index}.nii.gz"
+        labels = np.asanyarray(nib.load(path).dataobj)
+        nib.save(nib.Nifti1Image((labels * 4).astype(np.uint8), np.eye(4)), path)
+    result = run("verify", data)
+    assert result.exit_code == 1
+    text = " ".join(result.stdout.split())
+    assert "for example classes=3, label_values=[0, 4, 8]" in text
+    assert run("verify", data, "--label-values", "0,4,8").exit_code == 0
+    result = run("inspect", data)  # counts them as they are
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines() if " of 3 " in line] == [
+        "0", "4", "8"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+def test_other_formats(ending: str, tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    rng = np.random.default_rng(0)
+    for folder, kind in (("images", np.int16), ("labels", np.uint8)):
+        (tmp_path / folder).mkdir()
+        for index in "ab":
+            array = rng.integers(0, 3, (4, 5, 6)).astype(kind)
+            sitk.WriteImage(
+                sitk.GetImageFromArray(array), str(tmp_path / folder / f"{index}{ending}")
+            )
+    result = run("verify", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert f"images/*{ending}" in result.stdout
+    assert "2 subjects: 2 good" in result.stdout
+    (tmp_path / f"images/b{ending}").write_bytes(b"NRRD0004\nnonsense")
+    assert run("verify", tmp_path).exit_code == 1
+    assert run("verify", tmp_path, "--format", "NIfTI").exit_code == 2
+
+
+def test_other_arguments_are_set_by_name(data: Path) -> None:
+    assert run("verify", data, "--set", "pattern=[ab]").stdout.endswith("2 subjects: 2 good\n")
+    names = 'class_names=["air", "fat", "bone"]'
+    result = run("verify", data, "--set", "classes=3", "--set", names)
+    assert result.exit_code == 0
+    assert "Classes: 3\n" in result.stdout
+    result = run("verify", data, "--set", "nonsense=1")
+    assert result.exit_code == 2
+    assert "does not know nonsense" in result.stderr
+    assert run("verify", data, "--set", "pattern").exit_code == 2
+
+
+@pytest.mark.realdata
+def test_dicom(real_data: Path) -> None:
+    folder = real_data / "sarcoma_dicom"
+    result = run("verify", folder)
+    assert result.exit_code == 2
+    assert "Say which one is meant, such as series='CT'" in result.stderr
+    result = run("verify", folder, "--set", "series=CT")
+    assert result.exit_code == 0
+    assert "2 subjects: 2 good" in result.stdout
+    result = run("verify", real_data / "dicom_seg", "--layout", "dicom")
+    assert result.exit_code == 1
+    assert "2 of 2 series fit" in result.stdout
+    assert result.stdout.count("23x38x3") == 1  # one reason, told once
+    assert result.stderr == ""
+
+
+def test_pictures_with_masks_of_255(tmp_path: Path) -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for folder, top in (("images", 256), ("labels", 2)):
+        (tmp_path / folder).mkdir()
+        for index in "ab":
+            array = rng.integers(0, top, (8, 9)) * (255 if top == 2 else 1)
+            image_module.fromarray(array.astype(np.uint8)).save(tmp_path / folder / f"{index}.png")
+    result = run("verify", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "Classes: 2, stored as 0, 255" in result.stdout
 
 
 def test_version_and_help() -> None:

@@ -1,0 +1,243 @@
+"""What the commands that look at a data set share: their options, and opening it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import textwrap
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from miscnn.exceptions import ConfigurationError, MiscnnError
+
+if TYPE_CHECKING:
+    from miscnn.data_loading.data_io import DataIO
+
+_FORMATS = ("NIfTI", "ITK", "image", "NumPy", "DICOM")
+_WIDTH = 100
+
+
+class _LabelValues(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
+    """``0,255``: the value of each class; ``0:0,1:1,2:1``: the class of each value."""
+
+    name = "VALUES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        parts = value.split(",")
+        try:
+            if ":" in value:
+                pairs = (part.split(":") for part in parts)
+                return {int(stored): int(label) for stored, label in pairs}
+            return [int(part) for part in parts]
+        except ValueError:
+            self.fail(
+                f"{value!r}: expected the value of each class, such as 0,255, or the class of each "
+                "value, such as 0:0,1:1,2:1",
+                param,
+                ctx,
+            )
+
+
+class _Setting(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
+    """``name=value``; the value is JSON, or else text."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        name, sign, text = value.partition("=")
+        if not sign or not name.isidentifier():
+            self.fail(f"{value!r}: expected NAME=VALUE, such as series=CT", param, ctx)
+        try:
+            return name, json.loads(text)
+        except json.JSONDecodeError:
+            return name, text
+
+
+@dataclass(frozen=True)
+class OpenedDataSet:
+    """A data set, and how its number of classes is known.
+
+    Attributes
+    ----------
+    data_io : DataIO
+    heading : str
+        Tells which layout was found.
+    classes_known : bool
+        Whether the user, or the data set's own description, has said how many there are.
+    classes_text : str
+        Where the number of classes comes from; begins with a comma, or is empty.
+    """
+
+    data_io: DataIO
+    heading: str
+    classes_known: bool
+    classes_text: str
+
+
+def data_set_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the argument DIR and what says how it is to be read.
+
+    The command gets the opened data set as ``data_set``, besides ``jobs`` and ``as_json``.
+    """
+
+    @click.argument("folder", metavar="DIR", type=click.Path(exists=True))
+    @click.option(
+        "--classes",
+        type=click.IntRange(min=1),
+        help="Number of classes, background included. Default: what the data set says, or the "
+        "labels found.",
+    )
+    @click.option("--channels", type=click.IntRange(min=1), help="Number of image channels.")
+    @click.option(
+        "--image",
+        metavar="PATTERN",
+        multiple=True,
+        help="Where the images lie in DIR, * standing for the subject: 'images/*.nii.gz'. "
+        "Several times for several channels. Default: found out.",
+    )
+    @click.option(
+        "--segmentation",
+        metavar="PATTERN",
+        help="The same for the segmentations: 'labels/*.nii.gz'.",
+    )
+    @click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(_FORMATS, case_sensitive=False),
+        help="Format of the files. Default: found out.",
+    )
+    @click.option("--layout", metavar="NAME", help="Which layout is meant, where several could be.")
+    @click.option(
+        "--part",
+        type=click.Choice(("training", "test")),
+        default="training",
+        show_default=True,
+        help="Which part of a data set with imagesTr and imagesTs.",
+    )
+    @click.option(
+        "--label-values",
+        type=_LabelValues(),
+        help="What is stored for each class: 0,255. Or the class of each value: 0:0,1:1,2:1.",
+    )
+    @click.option(
+        "--ignore-label", type=click.IntRange(min=1), help="Label of voxels without annotation."
+    )
+    @click.option(
+        "--set",
+        "settings",
+        type=_Setting(),
+        multiple=True,
+        help="Any further argument of miscnn.open_dataset or of the data interface, such as "
+        "series=CT or 'spacing=[0.5, 0.5]'.",
+    )
+    @click.option("--jobs", default=1, show_default=True, help="Number of threads.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
+    @functools.wraps(command)
+    def with_data_set(
+        folder: str,
+        classes: int | None,
+        channels: int | None,
+        image: tuple[str, ...],
+        segmentation: str | None,
+        format_name: str | None,
+        layout: str | None,
+        part: str,
+        label_values: list[int] | dict[int, int] | None,
+        ignore_label: int | None,
+        settings: tuple[tuple[str, Any], ...],
+        **others: Any,
+    ) -> None:
+        if segmentation and not image:
+            raise click.UsageError("--segmentation needs --image as well")
+        given: dict[str, Any] = {
+            "classes": classes if classes is not None else _count(label_values, ignore_label),
+            "channels": channels if channels is not None else len(image) or None,
+            "image": image if len(image) > 1 else image[0] if image else None,
+            "segmentation": segmentation,
+            "label_values": label_values,
+            "ignore_label": ignore_label,
+            "format": format_name,
+            "layout": layout,
+        }
+        if len(image) == 1 and channels is None:
+            del given["channels"]  # one file may hold several
+        arguments = {name: value for name, value in given.items() if value is not None}
+        arguments.update(settings)
+        command(data_set=_open(folder, part, arguments), **others)
+
+    return with_data_set
+
+
+def is_labelled(data_io: DataIO) -> bool:
+    """Tell whether any subject has a segmentation; one that cannot be read has none."""
+    for index in data_io.indices_list:
+        with suppress(MiscnnError):
+            if data_io.has_segmentation(index):
+                return True
+    return False
+
+
+def show_heading(data_set: OpenedDataSet, classes: int | None) -> None:
+    """Print which layout was found and how many classes there are."""
+    click.echo(textwrap.fill(data_set.heading, _WIDTH, subsequent_indent="  "))
+    if classes is not None:
+        text = f"Classes: {classes}{data_set.classes_text}"
+        click.echo(textwrap.fill(text, _WIDTH, subsequent_indent="  "))
+
+
+def _open(folder: str, part: str, arguments: dict[str, Any]) -> OpenedDataSet:
+    """Open the data set; that its labels are odd is a finding and no reason not to."""
+    from miscnn.data_loading.layouts import open_dataset
+
+    known = {"classes", "label_values"} & set(arguments)
+    # What it warns of, unreadable labels above all, is told in the report.
+    logger = logging.getLogger("miscnn.data_loading.layouts")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        try:
+            data_io = open_dataset(folder, **{"part": part, **arguments})
+        except ConfigurationError:
+            if known:
+                raise
+            data_io = open_dataset(folder, **{"part": part, "classes": 2, **arguments})
+    except MiscnnError as error:
+        options = (
+            "--image, --format, --layout, --label-values and so on; others by --set NAME=VALUE"
+        )
+        raise click.UsageError(f"{error}\n(Arguments are given here as {options}.)") from error
+    finally:
+        logger.setLevel(level)
+    interface, layout = data_io.interface, data_io.layout
+    declared = set(layout.further) & {"classes", "label_values"} if layout else set()
+    if interface.mapping is not None:
+        text = f", stored as {', '.join(map(str, interface.mapping.values))}"
+        text += "" if known | declared else " (or say --label-values)"
+    elif known:
+        text = ""
+    elif declared:
+        text = ", as the data set says"
+    else:
+        text = ", from the labels found (or say --classes N)"
+    return OpenedDataSet(
+        data_io,
+        f"Layout: {layout.description}; format {layout.format}" if layout else "",
+        bool(known | declared) or interface.mapping is not None,
+        text,
+    )
+
+
+def _count(label_values: list[int] | dict[int, int] | None, ignore_label: int | None) -> int | None:
+    """Return how many classes the values are declared for."""
+    if not isinstance(label_values, dict):
+        return None if label_values is None else len(label_values)
+    return max((k for k in label_values.values() if k != ignore_label), default=0) + 1
