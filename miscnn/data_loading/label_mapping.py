@@ -14,6 +14,8 @@ from miscnn.exceptions import ConfigurationError, LabelError
 # Values this close to each other are looked up in a table.
 _TABLE = 1 << 16
 _SHOWN = 12
+# More values than this are no labels that anybody declares.
+_MOST_CLASSES = 256
 
 
 class LabelMapping:
@@ -96,14 +98,13 @@ def proposal(values: Sequence[float]) -> str | None:
     'classes=2, label_values={-1: 0, 0: 0, 4: 1}'
     """
     whole = [int(v) for v in values if float(v).is_integer()]
-    if len(whole) < len(values) or not whole:
+    if len(whole) < len(values) or not 0 < len(whole) <= _MOST_CLASSES:
         return None
     classes = sorted({0, *(v for v in whole if v > 0)})
     if min(whole) >= 0:
-        declared = f"[{_list(classes)}]"
+        declared = str(classes)
     else:
-        pairs = [f"{v}: {classes.index(max(v, 0))}" for v in sorted({0, *whole})]
-        declared = f"{{{_list(pairs)}}}"
+        declared = str({v: classes.index(max(v, 0)) for v in sorted({0, *whole})})
     return f"classes={len(classes)}, label_values={declared}"
 
 

@@ -238,7 +238,7 @@ def as_labels(
         raise LabelError(index, odd_labels(array))
     if array.dtype.kind == "f" and not bool(np.all(array == np.rint(array))):
         odd = array[array != np.rint(array)].flat[0]
-        raise LabelError(index, f"labels must be whole numbers, found {odd!r}")
+        raise LabelError(index, f"labels must be whole numbers, found {odd:g}")
     low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
     allowed = low >= 0 and high < (classes if check_classes else _TOO_LARGE)
     if not allowed and low >= 0 and ignore_label is not None and check_classes:

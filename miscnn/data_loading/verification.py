@@ -55,7 +55,9 @@ class _Subject:
     dtype: np.dtype[Any] | None = None
 
     def add(self, severity: str, check: str, message: str) -> None:
-        self.problems.append(Problem(self.index, severity, check, message))
+        problem = Problem(self.index, severity, check, message)
+        if problem not in self.problems:  # image and segmentation may fail for one reason
+            self.problems.append(problem)
 
 
 def verify(

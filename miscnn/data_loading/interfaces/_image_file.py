@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,9 @@ class ImageFile(Protocol):
         """Return what a prediction needs to be written onto the same grid."""
         ...
 
+
+# Lengths that are asked for without a look at the file's.
+_SMALL = 1 << 16
 
 # What readers of broken files raise.
 READ_ERRORS: tuple[type[Exception], ...] = (
@@ -92,6 +96,22 @@ def refuse(path: Path, index: str, reason: str, cause: BaseException | None = No
     raise UnreadableFileError(index, f"{short(path)} cannot be read: {reason}") from cause
 
 
+class BoundedFile(io.BufferedReader):
+    """A file that allocates no more than it holds, whatever length is asked for.
+
+    Readers ask for as many bytes as a header claims, and Python makes room for all of them.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _SMALL:
+            size = min(size, max(0, self._size - self.tell()))
+        return super().read(size)
+
+
 def short(path: Path) -> str:
     """Name a file by its folder and name, for messages."""
     return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
@@ -100,3 +120,8 @@ def short(path: Path) -> str:
 def volume_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the three spatial axes of a file; axes that are left out have length 1."""
     return tuple(int(n) for n in (*shape, 1, 1, 1)[:3])
+
+
+def is_label_map(prediction: NDArray[Any], ndim: int) -> bool:
+    """Tell whether a prediction holds labels, perhaps on an axis of length 1, or probabilities."""
+    return prediction.ndim == ndim or (prediction.shape[-1] == 1 and prediction.dtype.kind in "biu")

@@ -93,6 +93,23 @@ class NiftiFile:
             voxels = _read_voxels(self)
             return apply_scaling(voxels, *self.scaling) if self.scaled else voxels
 
+    def read_slice(self, axis: int, number: int) -> NDArray[Any]:
+        """Read the voxels with one index along an axis; as ``read().take(number, axis)``.
+
+        Of a file that is not compressed, no other voxels are read.
+        """
+        if self.compressed:
+            return np.asarray(self.read().take(number, axis))
+        with _readable(self.path, self.index):
+            stored = np.memmap(
+                self.path, self.header.get_data_dtype(), "r", self.offset, self.shape, "F"
+            )
+            place = (slice(None),) * axis + (number,)
+            voxels = _native(np.array(stored[place], order="F"))
+            if not self.scaled:
+                return voxels
+            return apply_scaling(voxels[..., np.newaxis], *self.scaling)[..., 0]
+
     def details(self) -> dict[str, Any]:
         """Return a copy of the header, and the type of the stored numbers."""
         return {"header": self.header.copy(), "type": self.header.get_data_dtype()}
@@ -211,6 +228,12 @@ def _read_voxels(file: NiftiFile) -> NDArray[Any]:
             file.index,
             f"truncated: {len(buffer):,} bytes of voxels expected, {filled:,} found; copy it again",
         )
+    return _native(voxels)
+
+
+def _native(voxels: NDArray[Any]) -> NDArray[Any]:
+    """Return voxels that nobody else holds in a type that other libraries know."""
+    dtype = voxels.dtype
     if dtype.names:  # RGB and RGBA
         return np.stack([voxels[name] for name in dtype.names], axis=-1)
     if not dtype.isnative:

@@ -70,9 +70,7 @@ class NIfTIInterface(FileInterface):
         """
         labels = super().load_segmentation(index)
         if labels.dtype.kind == "f" and self.open_file(self._label_path(index), index).scaled:
-            whole: NDArray[Any] = np.rint(labels)
-            if bool(np.all(np.abs(labels - whole) <= _LABEL_NOISE)):
-                return whole
+            return whole_labels(labels)
         return labels
 
     def write_file(self, path: Path, array: NDArray[Any], sample: Sample) -> None:
@@ -92,6 +90,12 @@ class NIfTIInterface(FileInterface):
     def check_file_termination(termination: str) -> bool:
         """Tell whether files with this ending are NIfTI."""
         return termination.lower().lstrip(".") in ("nii", "nii.gz")
+
+
+def whole_labels(labels: NDArray[Any]) -> NDArray[Any]:
+    """Round labels that were stored with a scaling, if whole numbers are meant."""
+    whole: NDArray[Any] = np.rint(labels)
+    return whole if bool(np.all(np.abs(labels - whole) <= _LABEL_NOISE)) else labels
 
 
 NIFTI_interface = NIfTIInterface
