@@ -196,7 +196,7 @@ def test_dicom(real_data: Path) -> None:
     folder = real_data / "sarcoma_dicom"
     result = run("verify", folder)
     assert result.exit_code == 2
-    assert "Say which one is meant, such as series='CT'" in result.stderr
+    assert "Say which one is meant: series='CT'" in result.stderr
     result = run("verify", folder, "--set", "series=CT")
     assert result.exit_code == 0
     assert "2 subjects: 2 good" in result.stdout

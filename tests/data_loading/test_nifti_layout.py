@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from miscnn.data_loading._patterns import Pattern, natural_key
 from miscnn.data_loading.interfaces import (
     DataInterface,
     DictionaryInterface,
@@ -17,7 +18,6 @@ from miscnn.data_loading.interfaces import (
     get_data_interface_from_file_term,
     miscnn_data_interfaces,
 )
-from miscnn.data_loading.interfaces._patterns import Pattern, natural_key
 from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
 
 
@@ -159,5 +159,9 @@ def test_configuration_and_names_of_miscnn_1(tmp_path: Path) -> None:
 def test_interfaces_by_file_ending() -> None:
     assert get_data_interface_from_file_term(".nii.gz") is NIfTIInterface
     assert get_data_interface_from_file_term("NII") is NIfTIInterface
-    assert get_data_interface_from_file_term(".dcm") is None
+    assert get_data_interface_from_file_term(".dcm") is miscnn_data_interfaces["DICOM"]
+    assert get_data_interface_from_file_term(".PNG") is miscnn_data_interfaces["IMG"]
+    assert get_data_interface_from_file_term(".nrrd") is miscnn_data_interfaces["ITK"]
+    assert get_data_interface_from_file_term(".npz") is miscnn_data_interfaces["NUMPY"]
+    assert get_data_interface_from_file_term(".docx") is None
     assert miscnn_data_interfaces["DICT"] is DictionaryInterface

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from miscnn.data_loading.data_io import DataIO
-from miscnn.data_loading.interfaces import _nifti_file
+from miscnn.data_loading.formats import nifti_file
 from miscnn.data_loading.interfaces._volume_cache import VolumeCache
 from miscnn.data_loading.interfaces.nifti_slicer_io import NIFTIslicer_interface
 from miscnn.data_loading.interfaces.nifti_slices import NIfTISliceInterface
@@ -221,13 +221,13 @@ def test_each_volume_is_decompressed_once(
     volume: NDArray, tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[str] = []
-    original = _nifti_file.NiftiFile.read
+    original = nifti_file.NiftiFile.read
 
-    def counted(file: _nifti_file.NiftiFile) -> NDArray:
+    def counted(file: nifti_file.NiftiFile) -> NDArray:
         reads.append(file.path.name)
         return original(file)
 
-    monkeypatch.setattr(_nifti_file.NiftiFile, "read", counted)
+    monkeypatch.setattr(nifti_file.NiftiFile, "read", counted)
     for name in ("a", "b"):
         save(tmp_path / f"images/{name}.nii.gz", volume, AFFINE)
     save(tmp_path / "images/c.nii", volume, AFFINE)

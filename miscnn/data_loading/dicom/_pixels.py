@@ -21,8 +21,8 @@ from miscnn.data_loading.dicom._source import (
     text,
 )
 from miscnn.data_loading.dicom.volume import SourceFrame
-from miscnn.data_loading.interfaces._image_file import refuse
-from miscnn.data_loading.interfaces._nifti_file import scaled_type
+from miscnn.data_loading.formats.image_file import refuse
+from miscnn.data_loading.formats.nifti_file import scaled_type
 
 _NATIVE = frozenset(
     (

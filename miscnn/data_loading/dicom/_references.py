@@ -11,7 +11,7 @@ from typing import Any
 from miscnn.data_loading.dicom._items import items, uid
 from miscnn.data_loading.dicom._source import InvalidValueError, dicom_readable, read_dataset
 from miscnn.data_loading.dicom.volume import DicomVolume
-from miscnn.data_loading.interfaces._image_file import short
+from miscnn.data_loading.formats.image_file import short
 from miscnn.exceptions import GridMismatchError
 
 _LOG = logging.getLogger("miscnn.data_loading.dicom")

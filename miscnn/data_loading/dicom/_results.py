@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn.data_loading._patterns import check_index
 from miscnn.data_loading.dicom._headers import read_header
 from miscnn.data_loading.dicom.segments import read_segments
 from miscnn.data_loading.dicom.structures import read_structures
 from miscnn.data_loading.dicom.volume import DicomVolume
 from miscnn.data_loading.dicom.write_segments import write_segments
 from miscnn.data_loading.dicom.write_structures import write_structures
-from miscnn.data_loading.geometry import Geometry
-from miscnn.data_loading.interfaces._nifti_file import open_nifti
-from miscnn.data_loading.interfaces._nifti_write import (
+from miscnn.data_loading.formats.nifti_file import open_nifti
+from miscnn.data_loading.formats.nifti_write import (
     header_from_geometry,
     result_header,
     write_nifti,
 )
-from miscnn.data_loading.interfaces._patterns import check_index
+from miscnn.data_loading.geometry import Geometry
 from miscnn.exceptions import GridMismatchError, LabelError, MissingFileError
 
 OUTPUTS = ("dicom-seg", "rtstruct", "nifti")

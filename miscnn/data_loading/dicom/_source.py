@@ -13,7 +13,7 @@ from typing import Any
 
 from miscnn._optional import optional
 from miscnn.data_loading.dicom._quiet import quiet
-from miscnn.data_loading.interfaces._image_file import READ_ERRORS, BoundedFile, readable, refuse
+from miscnn.data_loading.formats.image_file import READ_ERRORS, BoundedFile, readable, refuse
 from miscnn.exceptions import MiscnnError
 
 _PREAMBLE = 128

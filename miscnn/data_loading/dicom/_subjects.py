@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from miscnn.data_loading._patterns import check_index, natural_key, visible_names
 from miscnn.data_loading.dicom._headers import ANNOTATIONS, FileHeader, read_header, read_headers
 from miscnn.data_loading.dicom._source import dicom_files
 from miscnn.data_loading.dicom.series import Series, group_series
-from miscnn.data_loading.interfaces._patterns import check_index, natural_key, visible_names
 from miscnn.exceptions import MiscnnError, MissingFileError, SampleError, UnreadableFileError
 
 # Where DataIO writes by default.

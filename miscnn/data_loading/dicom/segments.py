@@ -30,7 +30,7 @@ from miscnn.data_loading.dicom._source import (
     text,
 )
 from miscnn.data_loading.dicom.volume import DicomVolume
-from miscnn.data_loading.interfaces._image_file import short
+from miscnn.data_loading.formats.image_file import short
 
 _LOG = logging.getLogger("miscnn.data_loading.dicom")
 

@@ -20,7 +20,7 @@ from miscnn.data_loading.dicom._source import dicom_files, dicom_readable, read_
 from miscnn.data_loading.dicom._split import split_stacks
 from miscnn.data_loading.dicom._stack import along_normal, regular_grid
 from miscnn.data_loading.dicom.volume import DicomVolume, SourceFrame
-from miscnn.data_loading.interfaces._image_file import refuse
+from miscnn.data_loading.formats.image_file import refuse
 from miscnn.exceptions import ConfigurationError, MissingFileError
 
 _LOG = logging.getLogger("miscnn.data_loading.dicom")

@@ -18,7 +18,7 @@ from miscnn.data_loading.dicom._references import check_reference, kind_of, refe
 from miscnn.data_loading.dicom._regions import Overlap, Regions, check_overlap
 from miscnn.data_loading.dicom._source import InvalidValueError, dicom_readable, read_dataset, text
 from miscnn.data_loading.dicom.volume import DicomVolume
-from miscnn.data_loading.interfaces._image_file import short
+from miscnn.data_loading.formats.image_file import short
 
 _CONTOUR_DATA = 0x30060050
 _FILLED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")

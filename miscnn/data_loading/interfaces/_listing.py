@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from miscnn.data_loading.interfaces._patterns import check_index, natural_key
+from miscnn.data_loading._patterns import check_index, natural_key
 from miscnn.exceptions import ConfigurationError, MissingFileError
 
 INDEX_COLUMNS = ("index", "subject", "id", "case", "sample", "participant_id")

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
+from miscnn.data_loading._patterns import Pattern, visible_names
 from miscnn.data_loading._problems import Problem
-from miscnn.data_loading.interfaces._patterns import Pattern, visible_names
 
 # Where DataIO writes by default.
 _OWN_FOLDERS = ("batches", "predictions")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miscnn.data_loading.interfaces._image_file import volume_shape
-from miscnn.data_loading.interfaces._nifti_write import result_header, write_nifti
-from miscnn.data_loading.interfaces._patterns import check_index
+from miscnn.data_loading._patterns import check_index
+from miscnn.data_loading.formats.image_file import volume_shape
+from miscnn.data_loading.formats.nifti_write import result_header, write_nifti
 from miscnn.exceptions import MissingFileError, SampleError
 
 _SIGN = ":#:"

@@ -12,16 +12,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn.data_loading._patterns import Pattern, check_index, find_indices
 from miscnn.data_loading._problems import Problem
+from miscnn.data_loading.formats.image_file import ImageFile, short, volume_shape
 from miscnn.data_loading.geometry import Geometry
-from miscnn.data_loading.interfaces._image_file import ImageFile, short, volume_shape
 from miscnn.data_loading.interfaces._listing import (
     check_channels,
     mapped,
     read_listing,
 )
 from miscnn.data_loading.interfaces._overlooked import overlooked
-from miscnn.data_loading.interfaces._patterns import Pattern, check_index, find_indices
 from miscnn.data_loading.interfaces.base import DataInterface, geometry_from_details
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import (

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn.data_loading._problems import Remark
-from miscnn.data_loading.interfaces._colours import ColourMap, image_values, mask_values
-from miscnn.data_loading.interfaces._image_2d import Picture, Pixels, open_picture, write_picture
-from miscnn.data_loading.interfaces._image_file import is_label_map
-from miscnn.data_loading.interfaces._tiff_file import is_tiff, open_tiff, write_tiff
+from miscnn.data_loading.formats.colours import ColourMap, image_values, mask_values
+from miscnn.data_loading.formats.image_2d import Picture, Pixels, open_picture, write_picture
+from miscnn.data_loading.formats.image_file import is_label_map
+from miscnn.data_loading.formats.tiff_file import is_tiff, open_tiff, write_tiff
 from miscnn.data_loading.interfaces.files import FileInterface
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError

@@ -8,16 +8,16 @@ from typing import Any
 from numpy.typing import NDArray
 
 from miscnn.data_loading._problems import Remark
-from miscnn.data_loading.interfaces._analyze_file import (
+from miscnn.data_loading.formats.analyze_file import (
     AnalyzeFile,
     data_file,
     open_analyze,
     write_analyze,
 )
-from miscnn.data_loading.interfaces._image_file import is_label_map
-from miscnn.data_loading.interfaces._itk_file import ItkFile, itk_ending, open_itk
-from miscnn.data_loading.interfaces._itk_text import read_meta_header, read_nrrd_header
-from miscnn.data_loading.interfaces._itk_write import grid_from_geometry, write_by_itk, write_nrrd
+from miscnn.data_loading.formats.image_file import is_label_map
+from miscnn.data_loading.formats.itk_file import ItkFile, itk_ending, open_itk
+from miscnn.data_loading.formats.itk_text import read_meta_header, read_nrrd_header
+from miscnn.data_loading.formats.itk_write import grid_from_geometry, write_by_itk, write_nrrd
 from miscnn.data_loading.interfaces.files import FileInterface
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import UnreadableFileError

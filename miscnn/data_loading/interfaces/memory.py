@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._configurable import to_json
-from miscnn.data_loading.interfaces._patterns import natural_key
+from miscnn.data_loading._patterns import natural_key
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn.data_loading._problems import Remark
-from miscnn.data_loading.interfaces._nifti_file import NiftiFile, open_nifti
-from miscnn.data_loading.interfaces._nifti_remarks import header_remarks
-from miscnn.data_loading.interfaces._nifti_write import (
+from miscnn.data_loading.formats.nifti_file import NiftiFile, open_nifti
+from miscnn.data_loading.formats.nifti_remarks import header_remarks
+from miscnn.data_loading.formats.nifti_write import (
     header_from_geometry,
     result_header,
     write_nifti,
@@ -38,7 +38,7 @@ class NIfTIInterface(FileInterface):
     -----
     Stored integers are returned in their own type, never through float64; how scaled values
     (``scl_slope``, ``scl_inter``) are typed is told at
-    :func:`~miscnn.data_loading.interfaces._nifti_file.scaled_type`. Channels are taken from
+    :func:`~miscnn.data_loading.formats.nifti_file.scaled_type`. Channels are taken from
     several files, or from the fourth (or fifth) axis of one file. The details of an image hold
     ``header`` (nibabel's, as in the file) and ``type`` (what the file stores).
 

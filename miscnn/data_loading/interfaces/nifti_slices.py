@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn.data_loading._problems import Problem, Remark
+from miscnn.data_loading.formats.image_file import volume_shape
+from miscnn.data_loading.formats.nifti_file import NiftiFile, open_nifti
+from miscnn.data_loading.formats.nifti_remarks import header_remarks
+from miscnn.data_loading.formats.nifti_write import result_header, write_nifti
 from miscnn.data_loading.geometry import Geometry
-from miscnn.data_loading.interfaces._image_file import volume_shape
-from miscnn.data_loading.interfaces._nifti_file import NiftiFile, open_nifti
-from miscnn.data_loading.interfaces._nifti_remarks import header_remarks
-from miscnn.data_loading.interfaces._nifti_write import result_header, write_nifti
 from miscnn.data_loading.interfaces._slice_files import (
     assemble,
     slice_index,

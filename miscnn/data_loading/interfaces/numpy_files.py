@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn.data_loading._problems import Remark
-from miscnn.data_loading.interfaces._numpy_file import (
+from miscnn.data_loading.formats.numpy_file import (
     NumpyFile,
     array_names,
     open_numpy,

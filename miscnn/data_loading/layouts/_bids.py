@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from miscnn.data_loading.interfaces._patterns import natural_key, visible_names
+from miscnn.data_loading._patterns import natural_key, visible_names
 from miscnn.data_loading.layouts._folders import unused_remark
 from miscnn.data_loading.layouts._formats import Format
 from miscnn.data_loading.layouts._layout import Layout

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from miscnn.data_loading._patterns import natural_key
 from miscnn.data_loading.interfaces._listing import read_json
-from miscnn.data_loading.interfaces._patterns import natural_key
 from miscnn.data_loading.layouts._formats import FORMATS, Format, format_of
 from miscnn.data_loading.layouts._labels import declared_labels
 from miscnn.data_loading.layouts._layout import Layout

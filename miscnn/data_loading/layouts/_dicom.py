@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from miscnn.data_loading.interfaces._patterns import visible_names
+from miscnn.data_loading._patterns import visible_names
 from miscnn.data_loading.layouts._formats import DICOM
 from miscnn.data_loading.layouts._layout import Layout
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from miscnn.data_loading._patterns import visible_names
 from miscnn.data_loading.interfaces._listing import TABLE_ENDINGS
-from miscnn.data_loading.interfaces._patterns import visible_names
 from miscnn.data_loading.layouts._bids import bids
 from miscnn.data_loading.layouts._described import DESCRIPTION, described
 from miscnn.data_loading.layouts._dicom import dicom_tree, holds_dicom

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from miscnn.data_loading.interfaces._image_file import ImageFile
+from miscnn.data_loading.formats.image_file import ImageFile
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.interfaces.files import FileInterface
 from miscnn.exceptions import MiscnnError

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
-from miscnn.data_loading.interfaces._patterns import visible_names
+from miscnn.data_loading._patterns import visible_names
 from miscnn.data_loading.layouts._formats import Format
 from miscnn.data_loading.layouts._layout import Layout
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from miscnn.data_loading.interfaces._patterns import visible_names
+from miscnn.data_loading._patterns import visible_names
 from miscnn.exceptions import ConfigurationError
 
 _INTERFACES = "miscnn.data_loading.interfaces"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from miscnn.data_loading._patterns import Pattern
 from miscnn.data_loading.interfaces._listing import read_listing
-from miscnn.data_loading.interfaces._patterns import Pattern
 from miscnn.data_loading.layouts._formats import FORMATS, Format, format_of
 from miscnn.data_loading.layouts._layout import Layout
 from miscnn.exceptions import ConfigurationError

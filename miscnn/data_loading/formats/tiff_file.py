@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._files import atomic_path
-from miscnn.data_loading.interfaces._image_2d import Picture, Pixels, pixel_affine
-from miscnn.data_loading.interfaces._image_file import readable, refuse
+from miscnn.data_loading.formats.image_2d import Picture, Pixels, pixel_affine
+from miscnn.data_loading.formats.image_file import readable, refuse
 
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # What a byte can become at most, by TIFF's number of the compression: none, LZW, deflate,

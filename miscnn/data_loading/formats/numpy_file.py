@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._files import atomic_path
-from miscnn.data_loading.interfaces._image_file import readable, refuse
+from miscnn.data_loading.formats.image_file import readable, refuse
 
 _GRID = ("affine", "spacing")
 # deflate cannot shrink anything by more than this factor

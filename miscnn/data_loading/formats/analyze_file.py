@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._files import atomic_path
-from miscnn.data_loading.interfaces._image_file import readable, refuse
-from miscnn.data_loading.interfaces._itk_file import lps_affine
+from miscnn.data_loading.formats.image_file import readable, refuse
+from miscnn.data_loading.formats.itk_file import lps_affine
 
 _SIZE = 348
 # The last four are SPM's additions. 128 is RGB.

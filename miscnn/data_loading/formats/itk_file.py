@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._optional import optional
-from miscnn.data_loading.interfaces._image_file import readable, refuse
-from miscnn.data_loading.interfaces._itk_text import (
+from miscnn.data_loading.formats.image_file import readable, refuse
+from miscnn.data_loading.formats.itk_text import (
     DEFLATE_BEST,
     read_meta_header,
     read_nrrd_header,

@@ -22,7 +22,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from numpy.typing import NDArray
 
-from miscnn.data_loading.interfaces._image_file import readable, refuse
+from miscnn.data_loading.formats.image_file import readable, refuse
 
 # nibabel tells a logger which header fields it mends; `miscnn verify` tells it in words.
 _HEADER_LOG = logging.getLogger("miscnn.data_loading.nifti.header")

@@ -6,7 +6,8 @@ the file can hold, before anything is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miscnn.data_loading.interfaces._image_file import readable, refuse
+from miscnn.data_loading.formats.image_file import BoundedFile, readable, refuse
 
 # What a byte can become at most: deflate; a code of 12 bits in GIF; a block of 8 x 8 in JPEG.
 _FACTORS = {"PNG": 1032, "BMP": 1032, "GIF": 2800, "JPEG": 2048}
@@ -175,7 +176,8 @@ def _check_size(
         )
 
 
-def _opened(path: Path, kind: str) -> Any:
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[Any]:
     """Open a picture by the reader of its format.
 
     ``PIL.Image.open`` would try every format there is, and judge sizes by a setting and a
@@ -189,7 +191,8 @@ def _opened(path: Path, kind: str) -> Any:
         "JPEG": JpegImagePlugin.JpegImageFile,
         "GIF": GifImagePlugin.GifImageFile,
     }
-    return readers[kind](path)
+    with BoundedFile(path) as file, readers[kind](file) as image:
+        yield image
 
 
 def _kind(path: Path, index: str) -> str:

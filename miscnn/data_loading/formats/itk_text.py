@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import NoReturn
 
-from miscnn.data_loading.interfaces._image_file import refuse
-from miscnn.data_loading.interfaces._nrrd_text import LARGEST_DIMENSION, allowed
+from miscnn.data_loading.formats.image_file import refuse
+from miscnn.data_loading.formats.nrrd_text import LARGEST_DIMENSION, allowed
 
 # Headers of segmentations with hundreds of names take some 100 KB.
 _LARGEST_HEADER = 1 << 20

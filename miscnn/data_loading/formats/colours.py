@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miscnn.data_loading.interfaces._image_2d import Pixels
+from miscnn.data_loading.formats.image_2d import Pixels
 from miscnn.exceptions import ConfigurationError, LabelError, SampleError
 
 # Red, green, blue in 1/65536 (ITU-R BT.601, as Pillow and JPEG take them).
