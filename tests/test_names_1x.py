@@ -95,3 +95,24 @@ def test_a_published_script_runs(
     assert predictions[0].shape == (12, 20, 22)
     model.predict(sample_list[:1])
     assert data_io.sample_loader(sample_list[0], load_pred=True).pred_data.shape == (12, 20, 22, 1)
+
+
+def test_interfaces_have_their_names_and_the_order_of_their_arguments() -> None:
+    from miscnn.data_loading import interfaces
+    from miscnn.data_loading.interfaces.dicom_io import DICOM_interface
+    from miscnn.data_loading.interfaces.dictionary_io import Dictionary_interface
+    from miscnn.data_loading.interfaces.image_io import Image_interface
+    from miscnn.data_loading.interfaces.nifti_slicer_io import NIFTIslicer_interface
+
+    dicom = DICOM_interface(1, 3, True, 0, {"GTV": 1, "Lung": 2}, "RTSTRUCT")
+    assert (dicom.channels, dicom.classes, dicom.annotation_tag) == (1, 3, "RTSTRUCT")
+    assert dict(dicom.structure_dict) == {"GTV": 1, "Lung": 2}
+    picture = Image_interface(3, "rgb", "tif", "case_.*")
+    assert (picture.channels, picture.classes, picture.three_dim) == (3, 3, False)
+    slices = NIFTIslicer_interface(2, 4, 5)
+    assert (slices.slice_axis, slices.channels, slices.classes) == (2, 4, 5)
+    assert Dictionary_interface({}, 2, 3, False).three_dim is False
+    known = interfaces.miscnn_data_interfaces
+    assert known["DICOM"] is DICOM_interface is interfaces.DICOMInterface
+    assert known["IMG"] is Image_interface is interfaces.ImageInterface
+    assert known["NIFTI_S"] is NIFTIslicer_interface is interfaces.NIfTISliceInterface
