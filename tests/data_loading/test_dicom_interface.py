@@ -27,6 +27,7 @@ from miscnn.exceptions import (
     UnreadableFileError,
 )
 
+from .dicom_annotations import made_elsewhere
 from .dicom_series import PATIENT, PATIENT_ID, write_series
 
 LPS = np.diag([-0.8, -0.9, 2.5, 1.0])
@@ -53,6 +54,7 @@ def make(data: Path, index: str, array: NDArray, labels: NDArray | None = None, 
         path = data / index / "marks" / "a.dcm"
         path.parent.mkdir()
         write_segments(path, labels, series.open(), NAMES)
+        made_elsewhere(path)
 
 
 def test_a_folder_a_subject(tmp_path: Path, array: NDArray, labels: NDArray) -> None:
@@ -215,6 +217,7 @@ def test_several_segmentations_need_a_tag(tmp_path: Path, array: NDArray, labels
     (tmp_path / "a" / "other").mkdir()
     other = (labels == 2).astype(np.uint8)
     write_structures(tmp_path / "a" / "other" / "b", other, series.open(), ["background", "liver"])
+    made_elsewhere(tmp_path / "a" / "other" / "b")
     interface = DICOMInterface(classes=3)
     interface.initialize(tmp_path)
     with pytest.raises(SampleError, match=r"marks/a\.dcm \(SEG\), other/b|other/b.*marks/a\.dcm"):

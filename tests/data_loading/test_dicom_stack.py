@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def test_missing_slices_are_refused_with_numbers(tmp_path: Path) -> None:
     files = write_series(tmp_path, np.zeros((3, 4, 8), np.int16), LPS)
     files[3].unlink()
     files[4].unlink()
-    wanted = r"2 slices are missing: 2\.5 mm is usual.*5\.00 and 12\.50 mm.*after 0002\.dcm"
+    wanted = r"2 slices are missing: 2\.5 mm is usual.*5\.00 and 12\.50 mm.*after \S+/0002\.dcm"
     with pytest.raises(GridMismatchError, match=wanted):
         only(tmp_path).open()
 
@@ -148,22 +147,11 @@ def test_slices_at_one_position_are_refused(tmp_path: Path) -> None:
         LPS,
         ImagePositionPatient=lambda k: [0, 0, (0, 1, 2, 2, 3)[k] * 2.5],
     )
-    wanted = r"1 slices lie where.*5\.00 mm \(0002\.dcm and 0003\.dcm\)"
+    wanted = r"1 slices lie where.*5\.00 mm \(\S+/0002\.dcm and \S+/0003\.dcm\)"
     with pytest.raises(GridMismatchError, match=wanted):
         only(tmp_path).open()
     with pytest.raises(GridMismatchError, match="different slices at one position"):
         only(tmp_path).open("resample")
-
-
-def test_copies_of_a_file_are_refused_or_left_out(tmp_path: Path) -> None:
-    array = ramp((2, 3, 4), LPS, (1, 2, 3))
-    files = write_series(tmp_path, array, LPS)
-    shutil.copy(files[1], tmp_path / "copy")
-    with pytest.raises(GridMismatchError, match="copy"):
-        only(tmp_path).open()
-    volume = only(tmp_path).open("resample")
-    np.testing.assert_allclose(read(volume), array)
-    np.testing.assert_allclose(volume.affine, LPS, atol=1e-9)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -1,4 +1,4 @@
-"""Bring contours in millimetres onto the slices of a volume."""
+"""Bring contours in millimetres onto slices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miscnn.data_loading.dicom.volume import DicomVolume
+from miscnn.data_loading.dicom._measured import Slices
+from miscnn.data_loading.dicom._polygons import is_same
 from miscnn.exceptions import GridMismatchError
 
 _LOG = logging.getLogger("miscnn.data_loading.dicom")
@@ -24,6 +25,9 @@ _SAME_PLANE = 0.05
 _OFF = 0.1
 # Where it lies in the middle between two slices, nothing says to which it belongs.
 _MIDDLE = 0.49
+# Pixels: contours whose corners lie this near to each other are one contour, listed twice. Files
+# round to 0.01 mm at worst.
+_SAME_CORNER = 0.02
 _SHOWN = 12
 
 
@@ -44,7 +48,7 @@ class Where:
 
 
 def on_slices(
-    contours: Sequence[NDArray[np.float64]], volume: DicomVolume, where: Where
+    contours: Sequence[NDArray[np.float64]], slices: Slices, where: Where
 ) -> dict[int, list[NDArray[np.float64]]]:
     """Find the slice of each contour.
 
@@ -52,13 +56,13 @@ def on_slices(
     ----------
     contours : sequence of ndarray
         Shape (n, 3) each, mm, LPS as DICOM counts.
-    volume : DicomVolume
+    slices : Slices
     where : Where
 
     Returns
     -------
     dict of int to list of ndarray
-        Slice -> contours, shape (n, 2) each: pixel indices along axes 0 and 1.
+        Slice -> contours, shape (n, 2) each: indices of its pixels along axes 0 and 1.
 
     Raises
     ------
@@ -70,46 +74,52 @@ def on_slices(
         return {}
     lengths = np.array([len(contour) for contour in contours])
     starts = np.cumsum(lengths) - lengths
-    inverse = np.linalg.inv(volume.affine)
+    inverse = np.linalg.inv(slices.affine)
     ras = np.concatenate(contours) * (-1.0, -1.0, 1.0)
     points = ras @ inverse[:3, :3].T + inverse[:3, 3]
-    spacing = 1 / float(np.linalg.norm(inverse[2, :3]))  # from plane to plane, also if oblique
+    spacing = slices.spacing
     low = np.minimum.reduceat(points[:, 2], starts)
     high = np.maximum.reduceat(points[:, 2], starts)
     steep = int(np.argmax(high - low))
     if high[steep] - low[steep] > _FLAT:
         _refuse_tilted(contours[steep], inverse[2, :3], (high - low)[steep] * spacing, where)
     planes = np.add.reduceat(points[:, 2], starts) / lengths
-    depth = volume.shape[2]
-    inside = (planes > -0.5) & (planes < depth - 0.5)
+    numbers, off = slices.nearest(planes)
+    # where slices are missing between others, contours may lie far from all that were measured
+    inside = (off <= 0.5) & (planes > slices.heights[0] - 0.5)
+    inside &= planes < slices.heights[-1] + 0.5
     if not inside.any():
-        away = float(np.min(np.maximum(-planes, planes - (depth - 1)))) * spacing
+        away = float(np.abs(planes - slices.heights[numbers]).min()) * spacing
         raise GridMismatchError(
             where.index,
             f"{where}: all {len(contours)} contours lie outside the image's slices, the nearest "
-            f"{away:.4g} mm from the outermost one; name the series that they were drawn on",
+            f"{away:.4g} mm from one; name the series that they were drawn on",
         )
     if not inside.all():
         where.warn(
-            "%d of %d contours lie on slices outside the image and are left out",
+            "%d of %d contours lie on slices that the image does not have and are left out",
             int(np.count_nonzero(~inside)),
             len(contours),
         )
-    chosen = _nearest(planes, np.flatnonzero(inside), spacing, where)
+    chosen = _nearest(planes, numbers, off, np.flatnonzero(inside), spacing, where)
     result: dict[int, list[NDArray[np.float64]]] = {}
     for i in chosen.tolist():
-        polygon = points[starts[i] : starts[i] + lengths[i], :2]
-        result.setdefault(int(np.rint(planes[i])), []).append(polygon)
-    _tell(result, volume.shape, where)
+        k = int(numbers[i])
+        polygon = points[starts[i] : starts[i] + lengths[i], :2] - slices.shifts[k]
+        result.setdefault(k, []).append(polygon)
+    _tell(result, slices.shape, where)
     return {k: _distinct(result[k], k, where) for k in sorted(result)}
 
 
 def _nearest(
-    planes: NDArray[np.float64], inside: NDArray[np.int64], spacing: float, where: Where
+    planes: NDArray[np.float64],
+    slices: NDArray[np.int64],
+    off: NDArray[np.float64],
+    inside: NDArray[np.int64],
+    spacing: float,
+    where: Where,
 ) -> NDArray[np.int64]:
     """Return the contours of the plane that is nearest to each slice."""
-    slices = np.rint(planes)
-    off = np.abs(planes - slices)
     order = inside[np.lexsort((off[inside], slices[inside]))]
     new = np.concatenate([[True], np.diff(slices[order]) != 0])
     leader = order[np.flatnonzero(new)[np.cumsum(new) - 1]]  # the nearest one of the same slice
@@ -143,12 +153,17 @@ def _distinct(
     polygons: list[NDArray[np.float64]], k: int, where: Where
 ) -> list[NDArray[np.float64]]:
     """Leave out contours that are listed twice: by the even-odd rule they would make a hole."""
-    kept: dict[bytes, NDArray[np.float64]] = {}
-    for polygon in polygons:
-        kept.setdefault(polygon.tobytes(), polygon)
+    kept: list[NDArray[np.float64]] = []
+    boxes = np.array([(*p.min(axis=0), *p.max(axis=0)) for p in polygons])
+    places: list[int] = []
+    for i, polygon in enumerate(polygons):
+        near = np.abs(boxes[places] - boxes[i]).max(axis=1) <= _SAME_CORNER if places else []
+        if not any(is_same(kept[j], polygon, _SAME_CORNER) for j in np.flatnonzero(near)):
+            kept.append(polygon)
+            places.append(i)
     if len(kept) < len(polygons):
         where.warn("%d contours of slice %d are listed twice", len(polygons) - len(kept), k)
-    return list(kept.values())
+    return kept
 
 
 def _tell(

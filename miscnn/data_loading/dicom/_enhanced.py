@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from miscnn.data_loading.dicom._slice import Marks, Slice, matrix, sop_uids
+from miscnn.data_loading.dicom._slice import Marks, Slice, is_gray, matrix, sop_uids
 from miscnn.data_loading.dicom._source import (
     InvalidValueError,
     lengths,
@@ -71,6 +71,7 @@ def enhanced_slices(path: Path, dataset: Any) -> tuple[Slice, ...]:
                 number(measures, "SpacingBetweenSlices"),
                 number(measures, "SliceThickness"),
                 _marks(groups, frame),
+                is_gray(dataset),
             )
         )
     return tuple(slices)

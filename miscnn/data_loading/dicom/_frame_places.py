@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from miscnn.data_loading.dicom._enhanced import FunctionalGroups
 from miscnn.data_loading.dicom._items import items, uid
+from miscnn.data_loading.dicom._measured import Slices, measured, on_the_grid
 from miscnn.data_loading.dicom._seg_pixels import PixelFormat
 from miscnn.data_loading.dicom._source import InvalidValueError, lengths, number, numbers
 from miscnn.data_loading.dicom.volume import DicomVolume
@@ -33,7 +35,7 @@ class Plane:
     affine : ndarray or None
         Shape (3, 3), mm, RAS+: one column of pixels further, one row further, first pixel.
     sources : tuple of int
-        Slices of the volume that the frame names as its source.
+        Slices that were measured and that the frame names as its source.
     distance : float or None
         Between the slices of the segmentation, mm.
     """
@@ -45,16 +47,16 @@ class Plane:
 
 @dataclass(frozen=True)
 class Place:
-    """Voxels of a volume that the pixels of a frame are.
+    """Voxels of a stack of slices that the pixels of a frame are.
 
     Attributes
     ----------
     axes : tuple of int
-        Array axes of the volume along the columns' index, the rows' index, and across.
+        Array axes of the stack along the columns' index, the rows' index, and across.
     flip : tuple of bool
         Whether the two indices of the frame run the other way.
     start : tuple of int
-        Lowest voxel along the three ``axes``; may lie outside the volume.
+        Lowest voxel along the three ``axes``; may lie outside the stack.
     """
 
     axes: tuple[int, int, int]
@@ -64,12 +66,12 @@ class Place:
     def put(
         self, frame: NDArray[Any], shape: tuple[int, int, int]
     ) -> tuple[tuple[int | slice, ...], NDArray[Any], NDArray[Any] | None]:
-        """Turn a frame to the axes of the volume and cut it to it.
+        """Turn a frame to the axes of the stack and cut it to it.
 
         Returns
         -------
         box : tuple
-            Index into an array of the volume.
+            Index into an array of the stack.
         part : ndarray
             What stands there.
         rest : ndarray or None
@@ -102,7 +104,7 @@ def read_planes(dataset: Any, stored: PixelFormat, volume: DicomVolume) -> list[
             f"NumberOfFrames is {stored.frames}, but the functional groups tell of {groups.count}"
         )
     slices: dict[tuple[str, int | None], int] = {}
-    if len(volume.frames) == volume.shape[2]:
+    if len(volume.frames) == measured(volume).shape[2]:
         slices = {(f.sop_instance_uid, f.frame): k for k, f in enumerate(volume.frames)}
     planes = []
     for i in range(stored.frames):
@@ -125,10 +127,13 @@ def read_planes(dataset: Any, stored: PixelFormat, volume: DicomVolume) -> list[
     return planes
 
 
-def place(
-    plane: Plane, frame: int, stored: PixelFormat, volume: DicomVolume, file: str, index: str
-) -> Place:
-    """Find the voxels that the pixels of a frame are.
+def find_places(
+    planes: list[Plane], stored: PixelFormat, volume: DicomVolume, file: str, index: str
+) -> tuple[Slices, list[Place]]:
+    """Find the voxels that the pixels of all frames are, and on which slices.
+
+    These are the slices that were measured. Of a series that was resampled, they may also be those
+    of the regular grid; which of them, all frames together tell.
 
     Raises
     ------
@@ -136,31 +141,58 @@ def place(
         If there are none: other spacing or directions, or centres that differ by more than 1 % of
         a voxel.
     """
+    slices = measured(volume)
+    try:
+        return slices, _all_places(planes, stored, slices, file, index)
+    except GridMismatchError:
+        if volume.resampling is not None and all(plane.affine is not None for plane in planes):
+            slices = on_the_grid(volume)
+            loose = [replace(plane, sources=()) for plane in planes]
+            with suppress(GridMismatchError):
+                return slices, _all_places(loose, stored, slices, file, index)
+        raise
+
+
+def _all_places(
+    planes: list[Plane], stored: PixelFormat, slices: Slices, file: str, index: str
+) -> list[Place]:
+    places = [_place(plane, i, stored, slices, file, index) for i, plane in enumerate(planes)]
+    _check_distance(planes, places, slices, file, index)
+    return places
+
+
+def _place(
+    plane: Plane, frame: int, stored: PixelFormat, slices: Slices, file: str, index: str
+) -> Place:
     size = (stored.columns, stored.rows)
     if plane.affine is None:
-        if size != volume.shape[:2]:
+        if size != slices.shape[:2]:
             raise GridMismatchError(
                 index,
                 f"{file}, frame {frame + 1} has {stored.rows} x {stored.columns} pixels, but the "
-                f"slice that it names as its source {volume.shape[1]} x {volume.shape[0]}",
+                f"slice that it names as its source {slices.shape[1]} x {slices.shape[0]}",
             )
         return Place((0, 1, 2), (False, False), (0, 0, plane.sources[0]))
-    inverse = np.linalg.inv(volume.affine)
+    inverse = np.linalg.inv(slices.affine)
     exact = inverse[:3, :3] @ plane.affine
     exact[:, 2] += inverse[:3, 3]
-    near = np.rint(exact)
-    steps = np.abs(near[:, :2])
+    steps = np.abs(np.rint(exact[:, :2]))
     if not (np.all(steps.sum(axis=0) == 1) and np.all(steps.sum(axis=1) <= 1)):
-        raise _other_grid(plane.affine, volume, exact, file, frame, index)
+        raise _other_grid(plane.affine, slices, exact, file, frame, index)
     axes = (int(np.argmax(steps[:, 0])), int(np.argmax(steps[:, 1])))
     across = 3 - sum(axes)
+    if across == 2:
+        exact[:, 2] = _on_slices(exact[:, 2], slices)
+    elif slices.resampling is not None:  # cuts through slices that form no grid
+        raise _other_grid(plane.affine, slices, exact, file, frame, index)
+    near = np.rint(exact)
     corners = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1]]) * (size[0] - 1, size[1] - 1, 1)
     apart = np.abs((exact - near) @ corners.T).max(axis=1)
     allowed = np.full(3, _SAME)
     if across == 2 and int(near[2, 2]) in plane.sources:
         allowed[2] = _SAME_SLICE
     if np.any(apart > allowed):
-        raise _other_grid(plane.affine, volume, exact, file, frame, index, apart)
+        raise _other_grid(plane.affine, slices, exact, file, frame, index, apart)
     flip = (near[axes[0], 0] < 0, near[axes[1], 1] < 0)
     start = [int(near[axis, 2]) for axis in (*axes, across)]
     for i in range(2):
@@ -168,8 +200,21 @@ def place(
     return Place((*axes, across), (bool(flip[0]), bool(flip[1])), (start[0], start[1], start[2]))
 
 
-def check_distance(
-    planes: list[Plane], places: list[Place], volume: DicomVolume, file: str, index: str
+def _on_slices(point: NDArray[np.float64], slices: Slices) -> NDArray[np.float64]:
+    """Bring a point of the volume's grid to the pixels and the numbers of the slices.
+
+    Beyond the outermost slices numbers go on, one for each voxel of the grid; what lies between two
+    never comes near to another number than theirs.
+    """
+    k = int(slices.nearest(point[2:])[0][0])
+    away = point[2] - slices.heights[k]
+    if slices.heights[0] <= point[2] <= slices.heights[-1]:
+        away = np.clip(away, -0.5, 0.5)
+    return np.array([*(point[:2] - slices.shifts[k]), k + away])
+
+
+def _check_distance(
+    planes: list[Plane], places: list[Place], slices: Slices, file: str, index: str
 ) -> None:
     """Refuse frames on every second slice (or third ...) of a grid that is itself as coarse.
 
@@ -177,11 +222,12 @@ def check_distance(
     """
     claimed = [plane.distance for plane in planes if plane.distance]
     across = {place.axes[2] for place in places}
-    if not claimed or len(across) > 1:
+    if not claimed or len(across) > 1 or slices.resampling is not None:
         return
-    distance, spacing = abs(claimed[0]), float(np.linalg.norm(volume.affine[:3, across.pop()]))
-    slices = sorted({place.start[2] for place in places})
-    if len(slices) > 1 and min(np.diff(slices)) * spacing > distance * (1 - _SAME) > spacing * 1.01:
+    distance, spacing = abs(claimed[0]), float(np.linalg.norm(slices.affine[:3, across.pop()]))
+    numbers = sorted({place.start[2] for place in places})
+    least = min(np.diff(numbers), default=0) * spacing
+    if least > distance * (1 - _SAME) > spacing * 1.01:
         raise GridMismatchError(
             index,
             f"{file}: slices {distance:.6g} mm apart, but those of the image {spacing:.6g} mm; "
@@ -215,7 +261,7 @@ def _sources(derivation: Any, slices: dict[tuple[str, int | None], int]) -> list
 
 def _other_grid(
     affine: NDArray[np.float64],
-    volume: DicomVolume,
+    slices: Slices,
     exact: NDArray[np.float64],
     file: str,
     frame: int,
@@ -223,7 +269,7 @@ def _other_grid(
     apart: NDArray[np.float64] | None = None,
 ) -> GridMismatchError:
     pixel = np.linalg.norm(affine[:, :2], axis=0)
-    voxel = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    voxel = np.linalg.norm(slices.affine[:3, :3], axis=0)
     if apart is None:
         steps = [" ".join(f"{x:.4g}" for x in exact[:, i]) for i in range(2)]
         how = f"one pixel along a row is ({steps[0]}) voxels, down a column ({steps[1]})"

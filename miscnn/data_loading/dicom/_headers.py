@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from miscnn.data_loading.dicom._enhanced import enhanced_slices
-from miscnn.data_loading.dicom._slice import Marks, Slice, matrix, sop_uids, whole
+from miscnn.data_loading.dicom._slice import Marks, Slice, is_gray, matrix, sop_uids, whole
 from miscnn.data_loading.dicom._source import (
     InvalidValueError,
     dicom_readable,
@@ -41,14 +41,17 @@ _SLICE = (
     *("SpacingBetweenSlices", "ImageType", "AcquisitionNumber", "TemporalPositionIdentifier"),
     *("EchoTime", "DiffusionBValue", "TriggerTime", "FrameReferenceTime", "AcquisitionDate"),
     *("AcquisitionTime", "AcquisitionDateTime", "ContentTime", "SharedFunctionalGroupsSequence"),
-    "PerFrameFunctionalGroupsSequence",
+    *("PerFrameFunctionalGroupsSequence", "PhotometricInterpretation"),
 )
 TAGS = (*_SERIES, *_SLICE)
 
 
 @dataclass(frozen=True, slots=True)
 class FileHeader:
-    """One file of a series. What identifies the patient is not shown."""
+    """One file of a series. What identifies the patient is not shown.
+
+    A file that cannot be read has no slices, but a :attr:`problem`: what is wrong with it.
+    """
 
     path: Path
     study_uid: str = field(repr=False)
@@ -59,6 +62,7 @@ class FileHeader:
     number: int | None
     description: str = field(repr=False)
     slices: tuple[Slice, ...] = field(repr=False)
+    problem: str = ""
 
     @property
     def is_image(self) -> bool:
@@ -69,21 +73,41 @@ class FileHeader:
 def read_headers(files: Sequence[Path], index: str) -> list[FileHeader]:
     """Read the headers of DICOM files; leave out what turns out to be none.
 
+    Files that say that they are DICOM, but cannot be read, are kept with their
+    :attr:`~FileHeader.problem` beside images, to which they need not belong.
+
     Raises
     ------
     UnreadableFileError
-        If a file says that it is DICOM, but is broken.
+        If there is such a file, and no image that can be read.
     """
-    headers = []
+    headers, first = [], None
     for path in files:
         try:
             headers.append(read_header(path, index))
-        except UnreadableFileError:
+        except UnreadableFileError as error:
+            if isinstance(error.__cause__, MemoryError):
+                raise
             with path.open("rb") as stream:
                 stream.seek(128)
                 if stream.read(4) == b"DICM":
-                    raise
+                    first = first or error
+                    headers.append(_unreadable(path, error.reason, index))
+    if first is not None and not any(header.is_image for header in headers):
+        raise first
     return headers
+
+
+def _unreadable(path: Path, problem: str, index: str) -> FileHeader:
+    """Keep of a broken file what says which series it belongs to."""
+    try:
+        dataset = read_dataset(path, index, (*_SERIES, "PatientID"))
+        with dicom_readable(path, index):
+            study, series, frame, modality = (text(dataset, name) for name in _SERIES)
+            patient = text(dataset, "PatientID")
+    except UnreadableFileError:
+        study = series = frame = modality = patient = ""
+    return FileHeader(path, study, series, frame, patient, modality.upper(), None, "", (), problem)
 
 
 def read_header(path: Path, index: str) -> FileHeader:
@@ -148,6 +172,7 @@ def _slices(path: Path, dataset: Any) -> tuple[Slice, ...]:
             number(dataset, "SpacingBetweenSlices"),
             number(dataset, "SliceThickness"),
             marks,
+            is_gray(dataset),
         ),
     )
 

@@ -40,7 +40,7 @@ _TAGS = (
     *("Rows", "Columns", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit"),
     *("PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation", "RescaleSlope"),
     *("RescaleIntercept", "ModalityLUTSequence", "SharedFunctionalGroupsSequence"),
-    "PerFrameFunctionalGroupsSequence",
+    *("PerFrameFunctionalGroupsSequence", "PixelPaddingValue", "PixelPaddingRangeLimit"),
 )
 
 
@@ -57,6 +57,8 @@ class Coding:
         Type of voxels that are stored as floating point numbers.
     slope, intercept : float
         The value is ``slope * stored + intercept``.
+    padding : pair of float or None
+        The least and the largest stored value that stand where nothing was measured.
     """
 
     bits: int
@@ -66,6 +68,14 @@ class Coding:
     floating: np.dtype[Any] | None
     slope: float
     intercept: float
+    padding: tuple[float, float] | None = None
+
+    def is_padding(self, plane: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell where stored values, as :func:`read_frames` yields them, are padding."""
+        if self.padding is None:
+            return np.zeros(plane.shape, dtype=bool)
+        low, high = self.padding
+        return np.asarray((plane >= low) & (plane <= high))
 
     @property
     def ends(self) -> tuple[int, int]:
@@ -136,9 +146,8 @@ def read_frames(
     for path, numbers in _by_file(frames):
         dataset = read_dataset(path, index, pixels=True)
         for frame in numbers:
-            plane = _decode(dataset, frame or 0, path, index)
-            with dicom_readable(path, index):
-                yield _signed(plane, codings[place], _syntax(dataset) in _NATIVE)
+            plane = _decode(dataset, frame or 0, codings[place], path, index)
+            yield plane
             place += 1
 
 
@@ -217,6 +226,11 @@ def _coding(dataset: Any, frame: int | None) -> Coding:
         raise InvalidValueError(
             f"BitsStored is {stored} and HighBit {high}, BitsAllocated {allocated}"
         )
+    if shift and _syntax(dataset) not in _NATIVE:
+        raise InvalidValueError(
+            f"HighBit is {high:g} and BitsStored {stored}, which says nothing of compressed "
+            f"voxels; expected HighBit {stored - 1}"
+        )
     if not floating and allocated == 64:
         raise InvalidValueError("BitsAllocated is 64, at most 32 are supported for integers")
     return Coding(
@@ -227,16 +241,36 @@ def _coding(dataset: Any, frame: int | None) -> Coding:
         np.dtype(f"f{allocated // 8}") if floating else None,
         slope,
         intercept,
+        _padding(dataset, stored, number(dataset, "PixelRepresentation") == 1),
     )
 
 
-def _decode(dataset: Any, frame: int, path: Path, index: str) -> NDArray[Any]:
-    """Return a frame as it is stored, shape (columns, rows)."""
+def _padding(dataset: Any, bits: int, signed: bool) -> tuple[float, float] | None:
+    """Return the range of stored values that are padding, with the sign of the voxels."""
+    value, limit = number(dataset, "PixelPaddingValue"), number(dataset, "PixelPaddingRangeLimit")
+    if value is None:
+        return None
+    ends = [value, value if limit is None else limit]
+    # often written with another sign than the voxels have
+    if signed:
+        ends = [end - (1 << bits) if end >= 1 << (bits - 1) else end for end in ends]
+    else:
+        ends = [end + (1 << bits) if end < 0 else end for end in ends]
+    return min(ends), max(ends)
+
+
+def _decode(dataset: Any, frame: int, coding: Coding, path: Path, index: str) -> NDArray[Any]:
+    """Return the stored values of a frame, shape (columns, rows)."""
     pixels = optional("pydicom.pixels", "dicom", "Reading DICOM")
     with dicom_readable(path, index):
         syntax = _syntax(dataset)
-        if syntax not in _NATIVE:
+        native = syntax in _NATIVE
+        if not native:
             _check_decoder(pixels, syntax, path, index)
+        elif coding.floating is None:
+            # pydicom would drop bits from the top, wherever the value is
+            dataset.BitsStored = coding.allocated
+            dataset.HighBit = coding.allocated - 1
         if not any(name in dataset for name in ("PixelData", *_FLOATS)):
             raise InvalidValueError("it holds no voxels (PixelData); it was cut off")
         try:
@@ -246,7 +280,7 @@ def _decode(dataset: Any, frame: int, path: Path, index: str) -> NDArray[Any]:
             raise InvalidValueError(text_) from error
         if plane.shape != matrix(dataset):
             raise InvalidValueError(f"its voxels have shape {plane.shape}")
-        return plane.T
+        return _signed(plane.T, coding, native)
 
 
 def _check_decoder(pixels: Any, syntax: str, path: Path, index: str) -> None:

@@ -12,6 +12,9 @@ _CROSSINGS = 1 << 20
 # Coordinates are rounded to this part of a pixel: 16 digits of a decimal text, taken through an
 # affine, come back as 2.9999999999999996, and a centre that lies on an edge must be seen to.
 _GRAIN = 2.0**20
+# Corners tried as the beginning of a polygon, the nearest first: several lie near where it passes
+# one place again, as a key-hole does; more only hold up whoever compares.
+_BEGINNINGS = 8
 
 
 def rasterise(
@@ -79,6 +82,34 @@ def rasterise(
         toggles ^= (hits & 1).astype(np.uint8)
     inside = np.bitwise_xor.accumulate(toggles.reshape(-1, width)[:, :-1], axis=1)
     return (slice(left, right), slice(top, bottom)), inside.view(np.bool_).T
+
+
+def is_same(one: NDArray[np.float64], other: NDArray[np.float64], tolerance: float) -> bool:
+    """Tell whether two polygons have the same corners in turn, from wherever, in any direction.
+
+    Parameters
+    ----------
+    one, other : ndarray
+        Shape (n, 2) each, n >= 1. Whether the first corner is repeated at the end does not matter.
+    tolerance : float
+        How far apart corners may lie along an axis.
+    """
+    one, other = _without_repeats(one), _without_repeats(other)
+    if len(one) != len(other):
+        return False
+    away = np.abs(other - one[0]).max(axis=1)
+    for start in np.argsort(away, kind="stable")[:_BEGINNINGS].tolist():
+        turned = np.roll(other, -start, axis=0)
+        backwards = np.roll(turned[::-1], 1, axis=0)
+        if any(np.abs(one - way).max() <= tolerance for way in (turned, backwards)):
+            return True
+    return False
+
+
+def _without_repeats(polygon: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leave out corners that repeat the one before, the first one after the last included."""
+    moved = (polygon != np.roll(polygon, 1, axis=0)).any(axis=1)
+    return polygon[moved] if moved.any() else polygon[:1]
 
 
 def _edges(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from miscnn.data_loading.dicom._items import items, uid
+from miscnn.data_loading.dicom._quiet import quiet
 from miscnn.data_loading.dicom._source import InvalidValueError, dicom_readable, read_dataset
 from miscnn.data_loading.dicom.volume import DicomVolume
 from miscnn.data_loading.formats.image_file import short
@@ -98,12 +99,13 @@ def check_reference(reference: Reference, volume: DicomVolume, path: Path, index
     GridMismatchError
         If the frames of reference differ and the file does not name the series either.
     """
-    theirs, ours = reference.frame_of_reference_uid, uid(volume.header, "FrameOfReferenceUID")
+    with quiet():  # pydicom quotes UIDs that are none
+        ours = uid(volume.header, "FrameOfReferenceUID")
+        series = uid(volume.header, "SeriesInstanceUID")
+    theirs = reference.frame_of_reference_uid
     if theirs is None or ours is None or theirs == ours:
         return
-    same = reference.series_instance_uid is not None and (
-        reference.series_instance_uid == uid(volume.header, "SeriesInstanceUID")
-    )
+    same = reference.series_instance_uid is not None and reference.series_instance_uid == series
     if same or not reference.sop_instance_uids.isdisjoint(
         frame.sop_instance_uid for frame in volume.frames
     ):

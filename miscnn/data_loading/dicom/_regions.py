@@ -30,6 +30,25 @@ def check_overlap(overlap: str) -> None:
         )
 
 
+def with_background(labels: NDArray[Any], background: int, index: str) -> NDArray[Any]:
+    """Return labels with another value than 0 where no structure is, in a type that holds it.
+
+    Raises
+    ------
+    LabelError
+        If it is the label of a structure.
+    """
+    if not background:
+        return labels
+    if np.any(labels == background):
+        raise LabelError(
+            index,
+            f"mask_background={background} is the label of a structure too; choose another value",
+        )
+    dtype = np.result_type(labels.dtype, np.min_scalar_type(background))
+    return np.where(labels == 0, np.asarray(background, dtype), labels)
+
+
 class Regions:
     """Voxels and the set of regions that each belongs to.
 

@@ -14,6 +14,8 @@ from miscnn.exceptions import GridMismatchError
 # A grid that is so much larger than what was measured is a mistake in a header.
 _MOST_SLICES = 8
 _WIDEST = 3
+# Shifts, in voxels, and weights below this are rounding of headers.
+_NEGLIGIBLE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,22 @@ class Resampling:
     shape: tuple[int, int, int]
     step: float
 
-    def resample(self, read: Callable[[int], NDArray[Any]], fill: float) -> NDArray[Any]:
-        """Compute the voxels.
+    def resample(
+        self,
+        read: Callable[[int], NDArray[Any]],
+        fill: float,
+        measured: Callable[[int], NDArray[np.bool_]] | None = None,
+    ) -> NDArray[Any]:
+        """Compute the voxels, each from those of its neighbours that were measured.
 
         Parameters
         ----------
         read : callable
             Returns a source slice, shape (columns, rows), by its number.
         fill : float
-            What stands where a shifted slice leaves the grid empty.
+            What stands where no neighbour was measured.
+        measured : callable, optional
+            Returns in the same way which voxels were measured. Default: all.
 
         Returns
         -------
@@ -56,7 +65,7 @@ class Resampling:
             :attr:`shape`, float32.
         """
         voxels = np.empty(self.shape, dtype=np.float32, order="F")
-        known: dict[int, NDArray[np.float64]] = {}
+        known: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         places = np.asarray(self.places)
         for j in range(self.shape[2]):
             place = min(j * self.step, places[-1])
@@ -64,25 +73,41 @@ class Resampling:
             below = max(above - 1, 0)
             known = {k: known[k] for k in known if k >= below}
             for k in {below, above} - set(known):
-                known[k] = self._shifted(np.asarray(read(k), dtype=np.float64), k, fill)
+                plane = np.asarray(read(k), dtype=np.float64)
+                share = np.ones(plane.shape)
+                if measured is not None:
+                    share = np.asarray(measured(k), dtype=np.float64)
+                    plane = np.where(share > 0, plane, 0.0)
+                known[k] = self._shifted(plane, k), self._shifted(share, k)
             span = places[above] - places[below]
             weight = (place - places[below]) / span if span > 0 else 1.0
-            voxels[:, :, j] = (1 - weight) * known[below] + weight * known[above]
+            value, share = (
+                (1 - weight) * one + weight * other
+                for one, other in zip(known[below], known[above], strict=True)
+            )
+            there = share > _NEGLIGIBLE
+            voxels[:, :, j] = np.where(there, value / np.where(there, share, 1.0), fill)
         return voxels
 
-    def _shifted(self, plane: NDArray[np.float64], k: int, fill: float) -> NDArray[np.float64]:
+    def _shifted(self, plane: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+        """Shift a slice to its place on the new grid, linearly; 0 where it does not reach."""
         for axis in (0, 1):
             shift = self.shifts[k][axis] - self.offset[axis]
             whole = int(np.floor(shift))
             source = np.moveaxis(plane, axis, 0)
-            first, last = max(whole, 0), min(whole + len(source), self.shape[axis])
-            moved = np.full((self.shape[axis], source.shape[1]), fill)
-            moved[first:last] = source[first - whole : last - whole]
-            further = np.full_like(moved, fill)  # what the rest of the shift reaches
-            further[1:] = moved[:-1]
             rest = shift - whole
-            plane = np.moveaxis((1 - rest) * moved + rest * further, 0, axis)
+            moved = (1 - rest) * _placed(source, whole, self.shape[axis])
+            moved += rest * _placed(source, whole + 1, self.shape[axis])
+            plane = np.moveaxis(moved, 0, axis)
         return plane
+
+
+def _placed(source: NDArray[np.float64], start: int, length: int) -> NDArray[np.float64]:
+    """Return rows of zeros with those of ``source`` from ``start`` on, as far as there is room."""
+    placed = np.zeros((length, *source.shape[1:]))
+    first, last = max(start, 0), min(start + len(source), length)
+    placed[first:last] = source[first - start : last - start]
+    return placed
 
 
 def usual(steps: NDArray[np.float64]) -> float:
@@ -117,7 +142,8 @@ def plan_resampling(
     shifts = np.zeros((len(places), 2))
     if sideways:
         shifts = (points - points[0]) @ axes.T / np.array([spacing[1], spacing[0]])
-    low, high = np.floor(shifts.min(axis=0)), np.ceil(shifts.max(axis=0))
+    low = np.floor(shifts.min(axis=0) + _NEGLIGIBLE)
+    high = np.ceil(shifts.max(axis=0) - _NEGLIGIBLE)
     room = high - low
     if count > _MOST_SLICES * len(places) or np.any(room > _WIDEST * np.array(size)):
         raise GridMismatchError(

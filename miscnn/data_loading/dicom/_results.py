@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from miscnn.data_loading._patterns import check_index
 from miscnn.data_loading.dicom._headers import read_header
+from miscnn.data_loading.dicom._measured import grid_alone
 from miscnn.data_loading.dicom.segments import read_segments
 from miscnn.data_loading.dicom.structures import read_structures
 from miscnn.data_loading.dicom.volume import DicomVolume
@@ -26,6 +27,26 @@ from miscnn.exceptions import GridMismatchError, LabelError, MissingFileError
 
 OUTPUTS = ("dicom-seg", "rtstruct", "nifti")
 _ENDINGS = (".dcm", ".nii.gz")
+
+
+def on_grid(prediction: NDArray[Any], volume: DicomVolume, ndim: int, index: str) -> NDArray[Any]:
+    """Bring a prediction to the shape of the volume: labels, or probabilities with a last axis.
+
+    Raises
+    ------
+    GridMismatchError
+        If it does not lie on the image's grid.
+    """
+    space = volume.shape[:ndim]
+    if prediction.shape == (*space, 1) and prediction.dtype.kind in "biu":
+        prediction = prediction[..., 0]
+    if prediction.shape[:ndim] != space or prediction.ndim > ndim + 1:
+        raise GridMismatchError(
+            index,
+            f"the prediction has shape {prediction.shape}, the image {space}; it must be brought "
+            "back to the image's grid before it is saved",
+        )
+    return prediction.reshape((*volume.shape, *prediction.shape[ndim:]))
 
 
 def save_result(
@@ -81,6 +102,7 @@ def load_result(folder: Path, index: str, volume: DicomVolume) -> tuple[NDArray[
             )
         return array, False
     header = read_header(path, index)
+    volume = grid_alone(volume)
     if header.modality == "SEG":
         return read_segments(path, volume, None, index), True
     return read_structures(path, volume, None, index), True

@@ -79,7 +79,8 @@ def _check(criteria: Any) -> None:
 def choose(found: Sequence[Series], criteria: Criteria | None, index: str) -> Series:
     """Return the one series that fits.
 
-    Scouts are left out where anything else fits.
+    Scouts, and pictures that are no slices of the patient (in colours, or without a place), are
+    left out where anything else fits.
 
     Raises
     ------
@@ -91,12 +92,14 @@ def choose(found: Sequence[Series], criteria: Criteria | None, index: str) -> Se
     if not found:
         raise MissingFileError(f"sample {index!r}: there is no DICOM image series")
     fitting = _fitting(found, criteria)
+    fitting = [series for series in fitting if not series.is_picture] or fitting
     fitting = [series for series in fitting if not series.is_scout] or fitting
     if len(fitting) == 1:
         return fitting[0]
     asked = "" if criteria is None else f" for series={criteria!r}"
     listed = "; ".join(f"[{k}] {series.describe()}" for k, series in enumerate(found[:_SHOWN], 1))
     more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    more += "".join(f"; {text}" for text in found[0].unreadable[:_SHOWN] if not fitting)
     raise SampleError(
         index,
         f"{len(fitting) or 'none'} of {len(found)} series fit{asked}: {listed}{more}. Say which "

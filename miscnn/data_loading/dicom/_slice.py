@@ -11,16 +11,19 @@ from miscnn.data_loading.dicom._source import InvalidValueError, number, text
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """By what slices at one position can differ; None where the file does not say."""
+    """By what slices at one position can differ; None where the file does not say.
+
+    Times, and what was typed in by hand, are not shown.
+    """
 
     acquisition: float | None = None
     temporal: float | None = None
     echo_time: float | None = None
     b_value: float | None = None
-    image_type: str = ""
-    stack: str = ""
+    image_type: str = field(default="", repr=False)
+    stack: str = field(default="", repr=False)
     trigger: float | None = None
-    time: str = ""
+    time: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Slice:
         Distance of rows, then of columns, in mm.
     distance, thickness : float or None
         Between slices, and of a slice, in mm.
+    is_gray : bool
+        Whether voxels are gray values, by what the header says.
     """
 
     path: Path
@@ -51,6 +56,7 @@ class Slice:
     distance: float | None
     thickness: float | None
     marks: Marks = field(repr=False)
+    is_gray: bool = True
 
 
 def sop_uids(dataset: Any) -> tuple[str, str]:
@@ -60,6 +66,11 @@ def sop_uids(dataset: Any) -> tuple[str, str]:
         text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID"),
         text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID"),
     )
+
+
+def is_gray(dataset: Any) -> bool:
+    """Tell whether voxels are gray values (or the header does not say)."""
+    return text(dataset, "PhotometricInterpretation")[:10] in ("", "MONOCHROME")
 
 
 def matrix(dataset: Any) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,9 @@ def split_stacks(slices: Sequence[Slice]) -> list[list[Slice]]:
     stacks of their own. A stack that is not regular is divided further, by the first of
     acquisition number, temporal position, echo time, b-value, image type and stack id that
     makes every part regular, or at least tells slices at one position apart; then by trigger
-    and acquisition time, the n-th slice at each position being the n-th time point. A stack
-    that none of these makes regular is returned as it is.
+    and acquisition time, the n-th slice at each position being the n-th time point. Parts that
+    only follow one another are left together: there is a gap between them, and no second stack.
+    A stack that none of these makes regular is returned as it is.
     """
     scouts = [s for s in slices if "LOCALIZER" in s.marks.image_type]
     rest = [s for s in slices if "LOCALIZER" not in s.marks.image_type]
@@ -90,6 +92,8 @@ def _tells_apart(
     wanted = min(2, distinct)
     if any(part is None or len(_positions(part)) < wanted for part in inside):
         return False
+    if distinct == len(slices) and _follow_one_another(inside):
+        return False
     regular = all(part is not None and evenly_spaced(part) for part in inside)
     # no part has more slices at one position than before, and all of them fewer at some
     fewer = all(
@@ -97,6 +101,11 @@ def _tells_apart(
         for part in inside
     )
     return regular or (distinct < len(slices) and fewer)
+
+
+def _follow_one_another(parts: Sequence[NDArray[np.float64] | None]) -> bool:
+    ranges = sorted((part.min(), part.max()) for part in parts if part is not None)
+    return all(below[1] < above[0] for below, above in pairwise(ranges))
 
 
 def _positions(places: NDArray[np.float64]) -> list[NDArray[np.intp]]:

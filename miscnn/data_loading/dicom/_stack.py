@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from miscnn.data_loading.dicom._resample import Resampling, plan_resampling, usual
 from miscnn.data_loading.dicom._slice import Slice
+from miscnn.data_loading.formats.image_file import short
 from miscnn.exceptions import GridMismatchError, UnreadableFileError
 
 # Distances that count as equal: a hundredth of the spacing, or what headers are rounded to.
 _SHARE = 0.01
 _ROUNDED = 0.01
+_FLOAT_NOISE = 1e-6
 # Direction cosines: at 25 cm from the corner this moves a voxel by 0.05 mm.
 _SAME_COSINE = 2e-4
 _UNIT_COSINE = 1e-3
@@ -72,12 +74,26 @@ def along_normal(slices: Sequence[Slice]) -> NDArray[np.float64] | None:
 
 
 def evenly_spaced(places: NDArray[np.float64]) -> bool:
-    """Tell whether positions are distinct and at equal distances."""
-    steps = np.diff(np.sort(places))
-    allowed = tolerance(steps)
+    """Tell whether positions are distinct and at equal distances.
+
+    Neither distances nor, as small errors add up, positions may differ by more than
+    :func:`tolerance` from those of a regular grid between the first and the last one.
+    """
+    places = np.sort(places)
+    steps = np.diff(places)
     if not len(steps):
         return True
-    return bool(steps.min() > allowed and np.all(np.abs(steps - steps.mean()) <= allowed))
+    allowed = tolerance(steps)
+    return bool(
+        steps.min() > allowed
+        and np.all(np.abs(steps - steps.mean()) <= allowed)
+        and np.all(_beside_grid(places) <= allowed + _FLOAT_NOISE)
+    )
+
+
+def _beside_grid(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far sorted positions lie beside those of a regular grid, in mm."""
+    return np.abs(places - np.linspace(places[0], places[-1], len(places)))
 
 
 def regular_grid(slices: Sequence[Slice], modality: str, irregular: str, index: str) -> Grid:
@@ -128,7 +144,7 @@ def regular_grid(slices: Sequence[Slice], modality: str, irregular: str, index: 
                 f"{trouble}; add or remove files, or set irregular='resample' to have the series "
                 "resampled to a regular grid",
             )
-        ordered, points, places = _without_copies(ordered, points, places, index)
+        _check_distinct(ordered, places, index)
         sideways = _shift(ordered, points, places, axes, spacing) != ""
         resampling = plan_resampling(
             points, places, axes, spacing, (columns, rows), sideways, index
@@ -277,7 +293,11 @@ def _irregularity(slices: Sequence[Slice], places: NDArray[np.float64]) -> str:
     ]
     what = f"{int(np.sum(whole - 1))} slices are missing" if gaps else "slices are unevenly spaced"
     if not len(odd):  # many small errors that add up
-        return f"slices are unevenly spaced: {steps.min():.4g} to {steps.max():.4g} mm"
+        off = _beside_grid(places)
+        return (
+            f"slices are unevenly spaced: {steps.min():.4g} to {steps.max():.4g} mm, which adds "
+            f"up to {off.max():.3g} mm at {places[off.argmax()]:.2f} mm"
+        )
     return f"{what}: {distance:.4g} mm is usual, but not between {', '.join(shown)}" + _more(
         len(odd)
     )
@@ -315,33 +335,22 @@ def _shift(
     )
 
 
-def _without_copies(
-    slices: list[Slice], points: NDArray[np.float64], places: NDArray[np.float64], index: str
-) -> tuple[list[Slice], NDArray[np.float64], NDArray[np.float64]]:
-    """Keep one of the slices that are the same object; refuse others at one position."""
+def _check_distinct(slices: Sequence[Slice], places: NDArray[np.float64], index: str) -> None:
+    """Refuse different slices at one position, of which nobody knows which one counts."""
     steps = np.diff(places)
-    allowed = tolerance(steps)
-    kept = [0]
-    for k in range(1, len(slices)):
-        before = slices[kept[-1]]
-        if places[k] - places[kept[-1]] > allowed:
-            kept.append(k)
-        elif not before.sop_instance_uid or (before.sop_instance_uid, before.frame) != (
-            slices[k].sop_instance_uid,
-            slices[k].frame,
-        ):
-            raise GridMismatchError(
-                index,
-                f"{file_name(before)} and {file_name(slices[k])} are different slices at one "
-                f"position, {places[k]:.2f} mm, also for resampling; remove one of them, or "
-                "choose the series more closely",
-            )
-    return [slices[k] for k in kept], points[kept], places[kept]
+    for k in map(int, np.flatnonzero(steps <= tolerance(steps))):
+        raise GridMismatchError(
+            index,
+            f"{file_name(slices[k])} and {file_name(slices[k + 1])} are different slices at one "
+            f"position, {places[k]:.2f} mm, also for resampling; remove one of them, or choose "
+            "the series more closely",
+        )
 
 
 def file_name(item: Slice) -> str:
     """Name a slice's file, and its frame, for messages."""
-    return item.path.name if item.frame is None else f"{item.path.name} frame {item.frame + 1}"
+    name = short(item.path)
+    return name if item.frame is None else f"{name} frame {item.frame + 1}"
 
 
 def _more(count: int) -> str:

@@ -11,7 +11,15 @@ from miscnn.data_loading._patterns import check_index, natural_key, visible_name
 from miscnn.data_loading.dicom._headers import ANNOTATIONS, FileHeader, read_header, read_headers
 from miscnn.data_loading.dicom._source import dicom_files
 from miscnn.data_loading.dicom.series import Series, group_series
-from miscnn.exceptions import MiscnnError, MissingFileError, SampleError, UnreadableFileError
+from miscnn.data_loading.dicom.volume import DicomVolume
+from miscnn.data_loading.geometry import Geometry
+from miscnn.exceptions import (
+    GridMismatchError,
+    MiscnnError,
+    MissingFileError,
+    SampleError,
+    UnreadableFileError,
+)
 
 # Where DataIO writes by default.
 _OWN_FOLDERS = ("batches", "predictions")
@@ -80,6 +88,28 @@ def read_subject(folder: Path, files: Sequence[Path], state: State, index: str) 
     headers = read_headers(files, index)
     annotations = tuple(header for header in headers if header.modality in ANNOTATIONS)
     return Subject(folder, state, tuple(group_series(headers)), annotations)
+
+
+def open_on_one_grid(series: Sequence[Series], irregular: str, index: str) -> list[DicomVolume]:
+    """Open the series of all channels.
+
+    Raises
+    ------
+    GridMismatchError
+        If slices form no regular grid, or channels do not share one.
+    """
+    volumes = [one.open(irregular, index) for one in series]
+    first = Geometry(volumes[0].shape, volumes[0].affine)
+    for number, volume in enumerate(volumes[1:], start=2):
+        grid = Geometry(volume.shape, volume.affine)
+        if not first.matches(grid):
+            raise GridMismatchError(
+                index,
+                f"channel {number} ({volume.modality}) lies on another grid than channel 1 "
+                f"({volumes[0].modality}): {grid.describe_difference(first)}; resample them to "
+                "one grid",
+            )
+    return volumes
 
 
 def state_of(files: Sequence[Path], index: str) -> State:

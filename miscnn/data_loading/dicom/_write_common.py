@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ _COLOURS: tuple[Colour, ...] = (
     (213, 94, 0),
     (204, 121, 167),
 )
+_VALIDATION = threading.RLock()
 _LARGEST_CLASS = 65535
 _LONGEST_NAME = 64
 # What the patient and study modules demand, empty if it is not known.
@@ -190,7 +192,10 @@ def grid_of(volume: DicomVolume) -> Grid:
 
 
 def required(volume: DicomVolume, keyword: str) -> str:
-    """Return a UID of the source that a result cannot do without."""
+    """Return a UID of the source that a result cannot do without.
+
+    To be called within :func:`unquoted`.
+    """
     value = volume.header.get(keyword)
     if not value:
         raise ConfigurationError(
@@ -204,19 +209,22 @@ def required(volume: DicomVolume, keyword: str) -> str:
 def unquoted() -> Iterator[None]:
     """Take values over as they are: complaints of pydicom's quote them, in logs and warnings."""
     config = optional("pydicom.config", "dicom", "Writing DICOM")
-    with quiet(), config.disable_value_validation():
+    # the mode of validation belongs to the whole process: one thread after the other changes it
+    with _VALIDATION, quiet(), config.disable_value_validation():
         yield
 
 
 def copy_patient_and_study(header: Any, target: Any) -> None:
-    """Copy what says whose result it is, as DICOM demands of objects of one study."""
-    with unquoted():
-        for keyword in _DEMANDED:
-            if keyword not in header:
-                setattr(target, keyword, "")
-        for keyword in (*_DEMANDED, *_KEPT, "StudyInstanceUID"):
-            if keyword in header:
-                target[keyword] = header[keyword]
+    """Copy what says whose result it is, as DICOM demands of objects of one study.
+
+    To be called within :func:`unquoted`.
+    """
+    for keyword in _DEMANDED:
+        if keyword not in header:
+            setattr(target, keyword, "")
+    for keyword in (*_DEMANDED, *_KEPT, "StudyInstanceUID"):
+        if keyword in header:
+            target[keyword] = header[keyword]
 
 
 def set_equipment(target: Any) -> None:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from miscnn.data_loading.dicom._enhanced import FunctionalGroups
-from miscnn.data_loading.dicom._frame_places import Place, check_distance, place, read_planes
+from miscnn.data_loading.dicom._frame_places import Place, find_places, read_planes
 from miscnn.data_loading.dicom._items import items, required_items, required_whole
-from miscnn.data_loading.dicom._names import Named, choose
+from miscnn.data_loading.dicom._names import Missing, Named, choose
 from miscnn.data_loading.dicom._references import check_reference, kind_of, reference_of
 from miscnn.data_loading.dicom._regions import Overlap, Regions, check_overlap
 from miscnn.data_loading.dicom._seg_pixels import PixelFormat, frames, pixel_format
@@ -88,6 +88,7 @@ def read_segments(
     structures: Mapping[str | int, int] | None,
     index: str,
     overlap: Overlap = "error",
+    missing: Missing = "error",
 ) -> NDArray[Any]:
     """Read a DICOM-SEG file as a label map on the grid of an image.
 
@@ -95,7 +96,9 @@ def read_segments(
     that they name. They may be turned, flipped or cut against the image's voxels; what they do not
     cover is background. Of fractional segmentations the voxels of at least half of the maximal
     value belong to a segment. In label maps (Supplement 243), the pixel padding value is
-    background, also where frames are left out.
+    background, also where frames are left out. Where the image was resampled to a regular grid,
+    frames on the slices that were measured are brought there as the image is: each class by
+    itself, and what reaches a half is in. Frames that lie on the grid itself stay as they are.
 
     Parameters
     ----------
@@ -113,6 +116,9 @@ def read_segments(
         What becomes of voxels in segments of several classes: refused; the segment wins that stands
         later or earlier in the mapping; each set of classes gets a label of its own, see
         :mod:`miscnn.data_loading.dicom.combinations`.
+    missing : {"error", "background"}
+        What becomes of segments that are not in the file: refused; taken for segments without
+        voxels, with a warning, as long as another one is there.
 
     Returns
     -------
@@ -125,7 +131,7 @@ def read_segments(
     UnreadableFileError
         If the file is broken: pixels that are not there, pixels of segments that are not described.
     LabelError
-        If a name is not in the file, or segments overlap.
+        If a name is not in the file (or none is), or segments overlap.
     GridMismatchError
         If the segmentation lies on another grid, or in another coordinate system.
     """
@@ -142,13 +148,13 @@ def read_segments(
         chosen = [(i, segment.number) for i, segment in enumerate(described) if segment.number]
     else:
         listed = [Named(segment.number, segment.label) for segment in described]
-        chosen = choose(structures, listed, index, "segment")
+        chosen = choose(structures, listed, index, "segment", missing)
     with dicom_readable(path, index):
         planes = read_planes(dataset, stored, volume)
-    places = [place(plane, i, stored, volume, short(path), index) for i, plane in enumerate(planes)]
-    check_distance(planes, places, volume, short(path), index)
+    slices, places = find_places(planes, stored, volume, short(path), index)
     names = [described[i].label for i, _ in chosen]
-    regions = Regions(volume.shape, names, [label for _, label in chosen])
+    classes = [label for _, label in chosen]
+    regions = Regions(slices.shape, names, classes)
     region_of = {described[i].number: region for region, (i, _) in enumerate(chosen)}
     with dicom_readable(path, index):
         outside = _fill(regions, dataset, kind, stored, places, region_of)
@@ -162,7 +168,7 @@ def read_segments(
     for region, name in enumerate(names):
         if not regions.voxels(region):
             _LOG.warning("sample %r: %s: segment %r has no voxels", index, short(path), name)
-    return regions.labels(overlap, index)
+    return slices.to_grid(regions.labels(overlap, index), classes, overlap, index)
 
 
 def _segments(dataset: Any) -> list[Segment]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from miscnn.data_loading.dicom._contour_planes import Where, on_slices
 from miscnn.data_loading.dicom._items import items, required_items, required_whole
-from miscnn.data_loading.dicom._names import Named, choose
+from miscnn.data_loading.dicom._measured import measured
+from miscnn.data_loading.dicom._names import Missing, Named, choose
 from miscnn.data_loading.dicom._polygons import rasterise
 from miscnn.data_loading.dicom._references import check_reference, kind_of, reference_of
 from miscnn.data_loading.dicom._regions import Overlap, Regions, check_overlap
@@ -55,6 +56,7 @@ def read_structures(
     structures: Mapping[str, int] | None,
     index: str,
     overlap: Overlap = "error",
+    missing: Missing = "error",
 ) -> NDArray[Any]:
     """Read the structures of an RTSTRUCT file as a label map on the grid of an image.
 
@@ -62,7 +64,9 @@ def read_structures(
     slice, so that inner contours are holes, whether drawn by themselves or by a key-hole cut. A
     centre exactly on an edge belongs to what lies on the side of the rising index: two structures
     with a common edge never both claim it. The contours in the plane nearest to a slice count for
-    it; slices without contours stay empty, also between others.
+    it; slices without contours stay empty, also between others. Where the image was resampled to a
+    regular grid, the slices that were measured are filled and brought there as the image is: each
+    class by itself, and what reaches a half is in.
 
     Parameters
     ----------
@@ -80,6 +84,9 @@ def read_structures(
         What becomes of voxels in structures of several classes: refused; the structure wins that
         stands later or earlier in the mapping; each set of classes gets a label of its own, see
         :mod:`miscnn.data_loading.dicom.combinations`.
+    missing : {"error", "background"}
+        What becomes of names that are not in the file: refused; taken for structures without
+        voxels, with a warning, as long as another one is there.
 
     Returns
     -------
@@ -91,7 +98,7 @@ def read_structures(
     MissingFileError
     UnreadableFileError
     LabelError
-        If a name is not in the file, or structures overlap.
+        If a name is not in the file (or none is), or structures overlap.
     GridMismatchError
         If the file belongs to another coordinate system, contours are not parallel to the slices
         (the message tells the angle), or all lie outside the volume.
@@ -111,20 +118,21 @@ def read_structures(
     if structures is None:
         chosen = [(i, i + 1) for i in range(len(rois))]
     else:
-        chosen = choose(structures, rois, index, "ROI")
-    names = [rois[i].name for i, _ in chosen]
-    regions = Regions(volume.shape, names, [label for _, label in chosen])
+        chosen = choose(structures, rois, index, "ROI", missing)
+    slices = measured(volume)
+    classes = [label for _, label in chosen]
+    regions = Regions(slices.shape, [rois[i].name for i, _ in chosen], classes)
     for region, (i, _) in enumerate(chosen):
         where = Where(index, short(path), rois[i].name)
         with dicom_readable(path, index):
             contours = _contours(dataset, rois[i].number, where)
-        for k, polygons in on_slices(contours, volume, where).items():
-            box, mask = rasterise(polygons, volume.shape[:2])
+        for k, polygons in on_slices(contours, slices, where).items():
+            box, mask = rasterise(polygons, slices.shape[:2])
             regions.add((*box, k), mask, region)
         if not regions.voxels(region):
             what = "encloses no voxel centre" if contours else "has no closed contours"
             where.warn(f"{what}; the structure is empty in this image")
-    return regions.labels(overlap, index)
+    return slices.to_grid(regions.labels(overlap, index), classes, overlap, index)
 
 
 def _rois(dataset: Any) -> list[Named]:

@@ -31,7 +31,7 @@ class SourceFrame:
     sop_class_uid: str = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DicomVolume:
     """The grid of a series and the files behind it.
 

@@ -24,6 +24,7 @@ from miscnn.data_loading.dicom._write_common import (
     set_equipment,
     source_of_slices,
     structures,
+    unquoted,
 )
 from miscnn.data_loading.dicom.volume import DicomVolume, SourceFrame
 from miscnn.exceptions import ConfigurationError
@@ -85,6 +86,18 @@ def write_segments(
     highdicom = optional("highdicom", "dicom", "Writing DICOM segmentations")
     labels = checked_labels(labels, volume)
     classes = structures(labels, names, colours)
+    with unquoted(), atomic_path(path) as temporary:
+        result = _segmentation(highdicom, labels, volume, classes, codes or {})
+        result.save_as(temporary, enforce_file_format=True)
+
+
+def _segmentation(
+    highdicom: Any,
+    labels: NDArray[Any],
+    volume: DicomVolume,
+    classes: Sequence[Structure],
+    codes: Mapping[int, tuple[Code, Code]],
+) -> Any:
     grid = grid_of(volume)
     frames = source_of_slices(volume)
     kept = slice(None) if labels.any() else slice(1)
@@ -100,7 +113,7 @@ def write_segments(
         source_images=[_template(volume, grid)],
         pixel_array=pixels,
         segmentation_type="BINARY",
-        segment_descriptions=_descriptions(highdicom, classes, codes or {}),
+        segment_descriptions=_descriptions(highdicom, classes, codes),
         series_instance_uid=highdicom.UID(),
         series_number=300,
         sop_instance_uid=highdicom.UID(),
@@ -116,14 +129,14 @@ def write_segments(
         pixel_measures=measures,
         plane_orientation=orientation,
         plane_positions=positions[kept],
+        omit_empty_frames=bool(labels.any()),
     )
     copy_patient_and_study(volume.header, result)
     set_equipment(result)
     _refer(result, volume, grid, frames)
     if pixels[0].size < _BYTE:
         _pack(result, pixels, grid)
-    with atomic_path(path) as temporary:
-        result.save_as(temporary, enforce_file_format=True)
+    return result
 
 
 def _template(volume: DicomVolume, grid: Grid) -> Any:

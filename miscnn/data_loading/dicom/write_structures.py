@@ -27,6 +27,7 @@ from miscnn.data_loading.dicom._write_common import (
     set_equipment,
     source_of_slices,
     structures,
+    unquoted,
 )
 from miscnn.data_loading.dicom.volume import DicomVolume, SourceFrame
 
@@ -96,14 +97,14 @@ def write_structures(
     labels = checked_labels(labels, volume)
     classes = structures(labels, names, colours)
     grid = grid_of(volume)
-    dataset = _frame(pydicom, volume, classes)
     frames = source_of_slices(volume)
     boxes = ndimage.find_objects(labels, max_label=len(classes))
-    dataset.ROIContourSequence = [
-        _roi_contours(pydicom, structure, labels, box, grid, frames)
-        for structure, box in zip(classes, boxes, strict=True)
-    ]
-    with atomic_path(path) as temporary:
+    with unquoted(), atomic_path(path) as temporary:
+        dataset = _frame(pydicom, volume, classes)
+        dataset.ROIContourSequence = [
+            _roi_contours(pydicom, structure, labels, box, grid, frames)
+            for structure, box in zip(classes, boxes, strict=True)
+        ]
         dataset.save_as(temporary, enforce_file_format=True)
 
 

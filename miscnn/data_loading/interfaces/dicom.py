@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,30 @@ from miscnn.data_loading.dicom._annotations import (
     annotation_names,
     choose_annotation,
     fitting_annotations,
+    remark_on_results,
 )
 from miscnn.data_loading.dicom._headers import FileHeader
-from miscnn.data_loading.dicom._results import OUTPUTS, load_result, save_result
+from miscnn.data_loading.dicom._names import Missing
+from miscnn.data_loading.dicom._options import (
+    check_names,
+    check_option,
+    check_tag,
+    checked_background,
+    checked_structures,
+    names_of_results,
+)
+from miscnn.data_loading.dicom._regions import Overlap, with_background
+from miscnn.data_loading.dicom._results import (
+    OUTPUTS,
+    load_result,
+    on_grid,
+    save_result,
+)
 from miscnn.data_loading.dicom._selection import Criteria, choose, criteria_list
 from miscnn.data_loading.dicom._subjects import (
     Subject,
     find_subjects,
+    open_on_one_grid,
     overlooked_folders,
     read_subject,
     state_of,
@@ -36,12 +53,10 @@ from miscnn.data_loading.interfaces.base import DataInterface, geometry_from_det
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import (
     ConfigurationError,
-    GridMismatchError,
     MissingFileError,
     SampleError,
 )
 
-_OVERLAP = ("error", "last", "first", "combinations")
 # Subjects whose headers are kept, so that image, grid and segmentation need one look at them.
 _REMEMBERED = 4
 
@@ -58,14 +73,15 @@ class DICOMInterface(DataInterface):
     channels, classes, three_dim
         See :class:`DataInterface`. In 2D a series is one slice.
     mask_background : int
-        Value of voxels in no structure.
+        Value of voxels in no structure; no label of a structure.
     structure_dict : mapping of str to int, optional
         Label of each structure (RTSTRUCT) or segment (DICOM-SEG), by its name, a pattern such as
         ``"GTV*"``, or its number as text. Default: all, by their numbers in a DICOM-SEG, in the
-        order of their numbers in an RTSTRUCT.
+        order of their numbers in an RTSTRUCT. 0 leaves a structure out.
     annotation_tag : str, optional
         Part of the path, inside of the subject's folder, of the RTSTRUCT or DICOM-SEG that is
-        meant. Needed where several refer to the image.
+        meant. Needed where several refer to the image, where it was drawn on another series of the
+        same frame of reference, and to read a result that this library wrote as truth.
     pattern : str, optional
         Regular expression that an index must match as a whole to be listed.
     series : str, int, mapping, or sequence of these, optional
@@ -84,12 +100,18 @@ class DICOMInterface(DataInterface):
         What becomes of voxels in structures of several labels: ``"error"``, ``"first"``,
         ``"last"`` or ``"combinations"``, see
         :func:`~miscnn.data_loading.dicom.structures.read_structures`.
+    missing_structures : str
+        What becomes of structures in ``structure_dict`` that a subject does not have: ``"error"``,
+        or ``"background"`` where not everybody has them (no voxel is theirs; a warning names them).
+        A subject that has none of them is refused either way.
     output : str
         How predictions are written: ``"dicom-seg"``, ``"rtstruct"`` or ``"nifti"``. Probabilities
         are always written as NIfTI.
     ignore_label, label_values, class_names
         See :class:`DataInterface`. Segments that are written are called by ``class_names``, else
-        by ``structure_dict``, and numbered by class.
+        by ``structure_dict``, and numbered by class: all of them, whether a prediction has voxels
+        of them or not. Voxels of ``ignore_label`` are written to DICOM as background, which has no
+        value for them.
 
     Notes
     -----
@@ -119,30 +141,41 @@ class DICOMInterface(DataInterface):
         series: Criteria | Sequence[Criteria] | None = None,
         suv: bool = False,
         irregular: str = "error",
-        overlap: str = "error",
+        overlap: Overlap = "error",
+        missing_structures: Missing = "error",
         output: str = "dicom-seg",
         ignore_label: int | None = None,
         label_values: Sequence[int] | Mapping[int, int] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(channels, classes, three_dim, ignore_label, label_values, class_names)
-        self.mask_background = mask_background
-        self.structure_dict = structure_dict
+        check_option("irregular", irregular, IRREGULAR)
+        check_option("overlap", overlap, get_args(Overlap))
+        check_option("missing_structures", missing_structures, get_args(Missing))
+        check_option("output", output, OUTPUTS)
+        if not isinstance(suv, bool):
+            raise ConfigurationError(f"suv is {suv!r}; expected True or False")
+        check_tag(annotation_tag)
+        self.structure_dict = checked_structures(
+            structure_dict, classes, self.ignore_label, self.mapping
+        )
+        self.mask_background = checked_background(
+            mask_background, structure_dict, classes, self.mapping
+        )
         self.annotation_tag = annotation_tag
         self.pattern = pattern
         self.series = series
         self.suv = suv
         self.irregular = irregular
-        self.overlap = overlap
+        self.overlap: Overlap = overlap
+        self.missing_structures: Missing = missing_structures
         self.output = output
         self.data_directory: Path | None = None
-        for name, value, known in (
-            ("irregular", irregular, IRREGULAR),
-            ("overlap", overlap, _OVERLAP),
-            ("output", output, OUTPUTS),
-        ):
-            if value not in known:
-                raise ConfigurationError(f"{name} is {value!r}; expected one of {known}")
+        self._names = names_of_results(
+            class_names, None if self.mapping else structure_dict, classes
+        )
+        if output != "nifti":
+            check_names(self._names, "class_names" if class_names else "structure_dict")
         self._criteria = criteria_list(series, channels)
         try:
             self._expression = None if pattern is None else re.compile(pattern)
@@ -207,9 +240,10 @@ class DICOMInterface(DataInterface):
         volume = self._volumes(index)[0]
         reader: Any = read_segments if header.modality == "SEG" else read_structures
         structures = dict(self.structure_dict) if self.structure_dict else None
-        labels: NDArray[Any] = reader(header.path, volume, structures, index, self.overlap)
-        if self.mask_background:
-            labels = np.where(labels == 0, self.mask_background, labels)
+        labels: NDArray[Any] = reader(
+            header.path, volume, structures, index, self.overlap, self.missing_structures
+        )
+        labels = with_background(labels, self.mask_background, index)
         return self._arranged(labels, index)
 
     def has_segmentation(self, index: str) -> bool:
@@ -245,28 +279,18 @@ class DICOMInterface(DataInterface):
         volume = sample.details.get("volume")
         if not isinstance(volume, DicomVolume):  # prepared data keep no headers
             volume = self._volumes(sample.index)[0]
-        array = np.asarray(sample.prediction)
-        space = volume.shape[: self._ndim]
-        if array.shape == (*space, 1) and array.dtype.kind in "biu":
-            array = array[..., 0]
-        if array.shape[: self._ndim] != space or array.ndim > self._ndim + 1:
-            raise GridMismatchError(
-                sample.index,
-                f"the prediction has shape {array.shape}, the image {space}; it must be brought "
-                "back to the image's grid before it is saved",
-            )
-        if array.ndim == self._ndim + 1:
-            array = array.reshape((*volume.shape, array.shape[-1]))
-        else:
-            array = array.reshape(volume.shape)
-            if self.output != "nifti":  # segments are numbered by class
-                array = self.to_classes(array, sample.index)
-        return save_result(
-            Path(output_path), sample.index, array, volume, self.output, self._names()
-        )
+        array = on_grid(np.asarray(sample.prediction), volume, self._ndim, sample.index)
+        if array.ndim == 3 and self.output != "nifti":  # segments are numbered by class
+            array = self.to_classes(array, sample.index)
+            if self.ignore_label is not None:
+                array = np.where(array == self.ignore_label, array.dtype.type(0), array)
+        return save_result(Path(output_path), sample.index, array, volume, self.output, self._names)
 
     def load_prediction(self, index: str, output_path: str | Path) -> NDArray[Any]:
-        """Read back what was written last: labels, or probabilities with a last axis."""
+        """Read back what was written last: labels, or probabilities with a last axis.
+
+        Voxels of ``ignore_label`` come back from DICOM as background.
+        """
         volume = self._volumes(index)[0]
         array, holds_classes = load_result(Path(output_path), index, volume)
         if holds_classes:
@@ -274,8 +298,12 @@ class DICOMInterface(DataInterface):
         return self._arranged(array, index)
 
     def remarks(self, index: str, details: dict[str, Any]) -> list[Remark]:
-        """Tell what was assumed or resampled to make a regular volume of the slices."""
-        return [("warning", "grid", text) for text in details["volume"].remarks]
+        """Tell how slices were made a regular volume, and what is taken for no segmentation."""
+        remarks = [("warning", "grid", text) for text in details["volume"].remarks]
+        results = remark_on_results(self._subject(index).annotations, index)
+        if results and self.annotation_tag is None:
+            remarks.append(("note", "segmentation", results))
+        return remarks
 
     def overlooked(self, ignored: Collection[Path] = ()) -> list[Problem]:
         """Name folders with DICOM files of which none is an image."""
@@ -307,16 +335,6 @@ class DICOMInterface(DataInterface):
     def _is_wanted(self, index: str) -> bool:
         return self._expression is None or self._expression.fullmatch(index) is not None
 
-    def _names(self) -> list[str] | None:
-        if self.class_names is not None:
-            return list(self.class_names)
-        if not self.structure_dict or self.mapping is not None:
-            return None
-        known = {label: name for name, label in reversed(list(self.structure_dict.items()))}
-        return [
-            "background" if n == 0 else str(known.get(n, f"class {n}")) for n in range(self.classes)
-        ]
-
     def _subject(self, index: str) -> Subject:
         return self._known(index)[0]
 
@@ -344,19 +362,7 @@ class DICOMInterface(DataInterface):
         subject, opened = self._known(index)
         if opened:
             return opened
-        chosen = self._chosen(subject, index)
-        volumes = [series.open(self.irregular, index) for series in chosen]
-        first = Geometry(volumes[0].shape, volumes[0].affine)
-        for number, volume in enumerate(volumes[1:], start=2):
-            grid = Geometry(volume.shape, volume.affine)
-            if not first.matches(grid):
-                raise GridMismatchError(
-                    index,
-                    f"channel {number} ({volume.modality}) lies on another grid than channel 1 "
-                    f"({volumes[0].modality}): {grid.describe_difference(first)}; resample them to "
-                    "one grid",
-                )
-        opened[:] = volumes
+        opened[:] = open_on_one_grid(self._chosen(subject, index), self.irregular, index)
         return opened
 
     def _fitting(self, index: str) -> list[FileHeader]:
@@ -369,20 +375,14 @@ class DICOMInterface(DataInterface):
             self.annotation_tag,
             self.structure_dict,
             index,
+            self.missing_structures,
         )
 
     def _annotation(self, index: str) -> FileHeader:
         subject = self._subject(index)
-        header = choose_annotation(self._fitting(index), subject.folder, self.annotation_tag, index)
-        if header is None:
-            tag = (
-                "" if self.annotation_tag is None else f" with {self.annotation_tag!r} in its path"
-            )
-            raise MissingFileError(
-                f"sample {index!r}: no RTSTRUCT or DICOM-SEG{tag} refers to the image; there are "
-                f"{len(subject.annotations)} in the subject's folder"
-            )
-        return header
+        return choose_annotation(
+            self._fitting(index), subject.annotations, subject.folder, self.annotation_tag, index
+        )
 
     def _arranged(self, array: NDArray[Any], index: str) -> NDArray[Any]:
         if self.three_dim:
