@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from miscnn.exceptions import ConfigurationError, SampleError
+from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
 
 _PLACE = "{index}"
+# An index of two parts, as a session of a subject in BIDS has it.
+_PARTS = ("{subject}", "{session}")
 
 
 class Pattern:
     """A path relative to the folder, with ``*`` or ``{index}`` where the index stands.
 
     The place may occur several times (``{index}/{index}_t1.nii.gz``) and never spans a
-    slash. Whichever of the format's ``endings`` the pattern ends in (``.nii.gz``, ``.nii``),
-    another one is taken where the first is missing. Names that begin with a dot are not seen.
+    slash. In place of it, ``{subject}`` and ``{session}`` may stand for the two parts of an index
+    ``subject_session``; a session's name holds no underscore. Whichever of the format's
+    ``endings`` the pattern ends in (``.nii.gz``, ``.nii``), another one is taken where the first
+    is missing. Names that begin with a dot are not seen.
     """
 
     def __init__(self, text: str, endings: Sequence[str]) -> None:
@@ -30,7 +34,9 @@ class Pattern:
                 break
         self.text = text
         self._segments = stem.split("/")
-        if _PLACE not in stem or "" in self._segments:
+        self._places = (_PLACE,) if _PLACE in stem else _PARTS
+        parts = [part in stem for part in _PARTS]
+        if (_PLACE in stem) == any(parts) or any(parts) != all(parts) or "" in self._segments:
             raise ConfigurationError(
                 f"the pattern {text!r} is no path relative to the data folder with '*' where the "
                 "index stands, such as 'images/*.nii.gz'"
@@ -39,11 +45,14 @@ class Pattern:
     @property
     def specificity(self) -> int:
         """Number of characters that are not part of the index."""
-        return len("/".join(self._segments).replace(_PLACE, ""))
+        return len(_filled("/".join(self._segments), dict.fromkeys(self._places, "")))
 
     def candidates(self, folder: Path, index: str) -> list[Path]:
         """Return the paths a subject's file may have, the preferred one first."""
-        stem = "/".join(self._segments).replace(_PLACE, check_index(index))
+        check_index(index)
+        subject, _, session = index.rpartition("_")
+        parts = (index,) if len(self._places) == 1 else (subject, session)
+        stem = _filled("/".join(self._segments), dict(zip(self._places, parts, strict=True)))
         return [folder / (stem + ending) for ending in self.endings]
 
     def path(self, folder: Path, index: str) -> Path | None:
@@ -52,9 +61,27 @@ class Pattern:
         links = (p for p in candidates if os.path.lexists(p))  # to nothing: reading tells it
         return next((p for p in candidates if p.exists()), next(links, None))
 
+    def existing(self, folder: Path, index: str, what: str) -> Path:
+        """Return the subject's file.
+
+        Raises
+        ------
+        MissingFileError
+            If there is none; naming the one that is looked for.
+        """
+        path = self.path(folder, index)
+        if path is None:
+            wanted = self.candidates(Path(), index)[0]
+            raise MissingFileError(
+                f"sample {index!r}: there is no {what} file {wanted} in {folder}"
+            )
+        return path
+
     @property
     def _depth(self) -> int:
-        return next(i for i, part in enumerate(self._segments) if _PLACE in part)
+        return next(
+            i for i, part in enumerate(self._segments) if any(p in part for p in self._places)
+        )
 
     @property
     def has_subfolders(self) -> bool:
@@ -67,28 +94,62 @@ class Pattern:
 
     def index(self, name: str) -> str | None:
         """Return the index in the name of an entry of :meth:`parent`, or None."""
-        endings = () if self.has_subfolders else self.endings
-        return next(self._matches(self._segments[self._depth], name, endings), None)
+        found = self._bound(self._depth, name, {})
+        return self._index(found) if found else None
 
     def find(self, folder: Path) -> dict[str, Path]:
         """Return all files that fit, by index."""
         found: dict[str, Path] = {}
-        for name in visible_names(self.parent(folder)):
-            index = self.index(name)
-            path = None if index is None else self.path(folder, index)
-            if index is not None and path is not None:
+        for index in self._indices(folder, 0, {}):
+            path = self.path(folder, index)
+            if path is not None:
                 found[index] = path
         return found
 
-    @staticmethod
-    def _matches(segment: str, name: str, endings: Sequence[str]) -> Iterator[str]:
-        before, *rest = [re.escape(part) for part in segment.split(_PLACE)]
-        expression = before + "(?P<index>.+)" + "(?P=index)".join(rest)
-        for ending in endings or ("",):
+    def _index(self, bound: Mapping[str, str]) -> str | None:
+        if any(place not in bound for place in self._places):
+            return None
+        return "_".join(bound[place] for place in self._places)
+
+    def _indices(self, folder: Path, depth: int, bound: dict[str, str]) -> Iterator[str]:
+        """Yield the indices that the entries of folders tell, from one segment on."""
+        index = self._index(bound)
+        if index is not None:
+            yield index
+        elif not any(place in self._segments[depth] for place in self._places):
+            yield from self._indices(folder / self._segments[depth], depth + 1, bound)
+        else:
+            for name in visible_names(folder):
+                found = self._bound(depth, name, bound)
+                if found is not None:
+                    yield from self._indices(folder / name, depth + 1, found)
+
+    def _bound(self, depth: int, name: str, bound: Mapping[str, str]) -> dict[str, str] | None:
+        """Return what the places stand for if an entry has this name; None if it cannot."""
+        parts = re.split("|".join(map(re.escape, self._places)), self._segments[depth])
+        places = re.findall("|".join(map(re.escape, self._places)), self._segments[depth])
+        expression, seen = re.escape(parts[0]), dict(bound)
+        for place, part in zip(places, parts[1:], strict=True):
+            group = place.strip("{}")
+            if place in bound:
+                expression += re.escape(bound[place])
+            else:
+                expression += f"(?P={group})" if place in seen else f"(?P<{group}>.+)"
+            seen[place] = ""
+            expression += re.escape(part)
+        last = depth == len(self._segments) - 1
+        for ending in self.endings if last else ("",):
             match = re.fullmatch(expression, name.removesuffix(ending), re.DOTALL)
             if match and name.endswith(ending):
-                yield match["index"]
-                return
+                new = {f"{{{group}}}": value for group, value in match.groupdict().items()}
+                return {**bound, **new}
+        return None
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """Put values in the places of a text; at once, so that none is taken for a place."""
+    places = re.compile("|".join(map(re.escape, values)))
+    return places.sub(lambda match: values[match[0]], text)
 
 
 def find_indices(folder: Path, patterns: Sequence[Pattern]) -> list[str]:

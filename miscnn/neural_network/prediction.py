@@ -5,7 +5,7 @@ What a network and an ensemble of networks have in common.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,7 +73,7 @@ def predict_subjects(
         If a text is neither a folder nor a subject, or there are no subjects in a folder.
     """
     data_io, subjects = find_subjects(given, data_io)
-    results = []
+    results, written = [], []
     in_memory = [not isinstance(s, str) for s in subjects]
     if any(in_memory) and not all(in_memory) and not return_output:
         raise ConfigurationError(
@@ -88,6 +88,9 @@ def predict_subjects(
             continue
         sample.add_prediction(prediction, activation_output)
         data_io.save_prediction(sample, output_path)
+        written.append(sample.index)
+    if written:
+        data_io.complete_predictions(written, output_path)
     return results if keep else None
 
 
@@ -99,7 +102,8 @@ def find_subjects(
     Raises
     ------
     ConfigurationError
-        If a single file is named.
+        If a single file is named, or a folder although the interface lists the files of each
+        subject.
     MissingFileError
         If there is no such folder, or no subject in it.
     """
@@ -122,6 +126,13 @@ def find_subjects(
 
 
 def _in_folder(folder: str | Path, data_io: DataIO) -> tuple[DataIO, list[str]]:
+    own = data_io.input_path is not None and Path(folder).samefile(data_io.input_path)
+    if not own and _lists_files(data_io.interface):
+        raise ConfigurationError(
+            "the data interface lists the files of each subject, so it finds none in the folder "
+            f"{str(folder)!r}; open that folder, other = miscnn.open_dataset(…), and hand in the "
+            "subjects, other.sample_loader(index, load_seg=False)"
+        )
     found = DataIO(_unused(data_io.interface), folder, output_path=data_io.output_path)
     if not found.indices_list:
         raise MissingFileError(
@@ -148,6 +159,13 @@ def _unused(interface: DataInterface) -> DataInterface:
     if isinstance(interface, MergedLabels):  # the one inside may be of a class of the user's
         return MergedLabels(_unused(interface.interface), interface.groups)
     return type(interface).from_config(interface.get_config())
+
+
+def _lists_files(interface: DataInterface) -> bool:
+    """Tell whether an interface knows its subjects by name; a table is looked for in a folder."""
+    if isinstance(interface, MergedLabels):
+        return _lists_files(interface.interface)
+    return isinstance(getattr(interface, "listing", None), Mapping)
 
 
 def load_subject(subject: str | Sample | NDArray[Any], data_io: DataIO) -> Sample:

@@ -11,8 +11,9 @@ import pytest
 
 from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.interfaces import NIfTIInterface
+from miscnn.data_loading.interfaces._columns import find_columns
 from miscnn.data_loading.layouts import open_dataset
-from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
+from miscnn.exceptions import ConfigurationError, MissingFileError
 
 Save = Callable[..., Path]
 
@@ -123,6 +124,9 @@ def test_missing_files_are_named_with_their_line(
         ("index,image\na,\n", "line 2: sample 'a' has"),
         ("index,image\na,x.nii\nb,y.nrrd\n", "several formats"),
         ("index,image\na,x.txt\n", "unknown"),
+        ("index,image\n", "lists no subjects"),
+        ("index,image\n,x.nii\n", "line 2: sample ''.*without slashes"),
+        ("index,image\na/b,x.nii\n", "line 2: sample 'a/b'.*without slashes"),
     ],
 )
 def test_tables_that_cannot_be_used(text: str, message: str, tmp_path: Path) -> None:
@@ -135,7 +139,7 @@ def test_listings_that_cannot_be_used(data: Path) -> None:
     for entry in ({}, {"image": []}, {"image": 3}, {"image": "x", "segmentation": 3}, "x"):
         with pytest.raises(ConfigurationError, match="sample 'a' has"):
             NIfTIInterface(listing={"a": entry})
-    with pytest.raises(SampleError, match="without slashes"):
+    with pytest.raises(ConfigurationError, match=r"listing: sample .\.\./a.*without slashes"):
         NIfTIInterface(listing={"../a": {"image": "x"}})
     with pytest.raises(ConfigurationError, match="named twice"):
         NIfTIInterface(listing=MAPPING, image="*")
@@ -146,3 +150,49 @@ def test_listings_that_cannot_be_used(data: Path) -> None:
     (data / "l.tsv").write_bytes(b"index\timage\n\xff\tx.nii\n")
     with pytest.raises(ConfigurationError, match="UTF-8"):
         NIfTIInterface(listing="l.tsv").initialize(data)
+
+
+@pytest.mark.parametrize(
+    ("first", "images", "label"),
+    [
+        ("id,ct,ground_truth", [1], 2),
+        ("id,image_path,label_path", [1], 2),
+        ("id,imageFile,labelFile", [1], 2),
+        ("id,image,image2,mask", [1, 2], 3),
+        ("id,dseg,T1w,FLAIR", [2, 3], 1),
+        ("id,T1 weighted,t2,annotation_file", [1, 2], 3),
+        ("id,annotated by,GT mask", [1], 2),
+    ],
+)
+def test_columns_are_told_by_words(first: str, images: list[int], label: int) -> None:
+    names = first.split(",")
+    row = ["a", *(f"{i}.nii.gz" for i in range(1, len(names)))]
+    assert find_columns(names, [row], [".nii.gz"]) == (0, images, label)
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ("id,image,prediction,mask", "columns 'prediction' are"),
+        ("id,ct,reference", "columns 'ct' and 'reference' are"),
+        ("id,ct,mask,ground_truth", "'mask' and 'ground_truth' could all name"),
+    ],
+)
+def test_columns_that_could_be_segmentations_are_refused(first: str, message: str) -> None:
+    names = first.split(",")
+    row = ["a", *(f"{i}.nii.gz" for i in range(1, len(names)))]
+    with pytest.raises(ConfigurationError, match=message):
+        find_columns(names, [row], [".nii.gz"])
+
+
+def test_columns_of_words_and_numbers_are_passed_over() -> None:
+    names = ["id", "age", "label_quality", "image", "mask"]
+    rows = [["a", "66.5", "good", "a.nii.gz", ""], ["b", "", "", "b.nii.gz", ""]]
+    assert find_columns(names, rows, [".nii.gz"]) == (0, [3], 4)
+
+
+@pytest.mark.parametrize("sign", [";", "\t", ","])
+def test_a_first_line_that_names_the_separator(sign: str, data: Path) -> None:
+    text = f"sep={sign}\nid;image\na,b;day 1/t1.nii.gz\n".replace(";", sign)
+    (data / "l.csv").write_text(text.replace("a,b", "a"))
+    assert open_dataset(data / "l.csv").indices_list == ["a"]

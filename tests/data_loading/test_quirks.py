@@ -58,7 +58,8 @@ def subject(
 def test_all_of_them_are_found(folder: Path) -> None:
     data_io = as_images(folder)
     assert data_io.indices_list == sorted(FILES)
-    assert miscnn.open_dataset(folder, channels=1).indices_list == sorted(FILES)
+    data_io = miscnn.open_dataset(folder, channels=1, layout="images")  # labels, too
+    assert data_io.indices_list == sorted(FILES)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from miscnn.data_loading._patterns import check_index, natural_key
-from miscnn.exceptions import ConfigurationError, MissingFileError
+from miscnn.data_loading.interfaces._columns import INDEX_COLUMNS, find_columns
+from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
 
-INDEX_COLUMNS = ("index", "subject", "id", "case", "sample", "participant_id")
-LABEL_COLUMNS = ("segmentation", "label", "mask", "seg", "labels")
-IMAGE_COLUMNS = ("image", "images")
 TABLE_ENDINGS = (".tsv", ".csv", ".json")
 # A table of a million subjects is smaller.
 _LARGEST_TABLE = 1 << 28
 _SHOWN = 8
+# Written by spreadsheet programs as the first line.
+_SEPARATOR = re.compile(r"sep=(?P<sign>[\t;,|]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,10 @@ def mapped(listing: Mapping[str, Any], channels: int | None = None) -> Listing:
 def read_listing(path: Path, endings: Sequence[str], channels: int | None = None) -> Listing:
     """Read a listing from a table (TSV or CSV with a first line of names) or a JSON file.
 
-    Columns are ``index``, ``image`` (or one for each channel: those of which every cell names a
-    file with one of the ``endings``, or is empty) and perhaps ``segmentation``; others are
-    passed over. Cells are separated by tabs, semicolons or commas.
+    Columns are ``index``, ``image`` (or one for each channel) and perhaps ``segmentation``, see
+    :func:`~miscnn.data_loading.interfaces._columns.find_columns`; those that name no files are
+    passed over. Cells are separated by tabs, semicolons or commas, or as a first line ``sep=;``
+    says.
 
     Raises
     ------
@@ -200,10 +202,14 @@ def _from_json(path: Path) -> Listing:
 
 def _from_table(path: Path, endings: Sequence[str]) -> Listing:
     lines = read_text(path).splitlines()
-    first = next((i for i, line in enumerate(lines) if line.strip()), None)
-    if first is None:
+    filled = [i for i, line in enumerate(lines) if line.strip()]
+    told = _SEPARATOR.fullmatch(lines[filled[0]].strip("\ufeff ")) if filled else None
+    if told:
+        del filled[0]
+    if not filled:
         raise ConfigurationError(f"{path.name} is empty; expected a first line of column names")
-    separator = max("\t;,", key=lines[first].count)
+    first = filled[0]
+    separator = told["sign"] or "\t" if told else max("\t;,", key=lines[first].count)
     reader = csv.reader(lines[first:], delimiter=separator, strict=True)
     names = [name.strip() for name in next(reader)]
     rows = [
@@ -217,7 +223,12 @@ def _from_table(path: Path, endings: Sequence[str]) -> Listing:
                 f"{path.name}, line {line}: {len(row)} cells, but {len(names)} columns"
             )
         row.extend([""] * (len(names) - len(row)))
-    index, images, label = _columns(path, names, [row for _, row in rows], endings)
+    if not rows:
+        raise ConfigurationError(f"{path.name} lists no subjects, it holds a line of names only")
+    try:
+        index, images, label = find_columns(names, [row for _, row in rows], endings)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path.name}: {error}") from error
     entries: dict[str, Entry] = {}
     for line, row in rows:
         place = f"{path.name}, line {line}"
@@ -234,33 +245,11 @@ def _from_table(path: Path, endings: Sequence[str]) -> Listing:
     return _ordered(entries, channels)
 
 
-def _columns(
-    path: Path, names: list[str], rows: list[list[str]], endings: Sequence[str]
-) -> tuple[int, list[int], int | None]:
-    """Return the columns of the index, the images and the segmentation."""
-    plain = [name.lower() for name in names]
-    index = next((plain.index(name) for name in INDEX_COLUMNS if name in plain), None)
-    label = next((plain.index(name) for name in LABEL_COLUMNS if name in plain), None)
-    images = [plain.index(name) for name in IMAGE_COLUMNS if name in plain][:1]
-    if not images:
-        images = [
-            i
-            for i in range(len(names))
-            if i not in (index, label)
-            and any(row[i] for row in rows)
-            and all(row[i].lower().endswith(tuple(endings)) for row in rows if row[i])
-        ]
-    if index is None or not images:
-        raise ConfigurationError(
-            f"{path.name}: expected columns 'index', 'image' (or one for each channel, with files "
-            f"that end in {', '.join(endings)}) and perhaps 'segmentation'; the first line names "
-            f"{_few(names)}"
-        )
-    return index, images, label
-
-
 def _entry(index: object, value: Any, place: str) -> Entry:
-    check_index(str(index))
+    try:
+        check_index(str(index))
+    except SampleError as error:
+        raise ConfigurationError(f"{place}: {error}") from error
     if isinstance(value, Mapping):
         images = next((value[k] for k in ("image", "images") if k in value), None)
         label = next((value[k] for k in ("segmentation", "label") if k in value), None)

@@ -49,10 +49,10 @@ class FileInterface(DataInterface):
         Regular expression that an index must match as a whole to be listed.
     image : str or sequence of str, optional
         Where the images lie, relative to the data folder; one ``*`` (or ``{index}``) stands
-        for the index: ``"images/*.nii.gz"``. Several patterns are several channels, which
-        must share one grid. Default: ``"{index}/imaging"`` with the format's first ending, the
-        layout of MIScnn and KiTS. A file may have any ending of the format, whatever the
-        pattern says.
+        for the index: ``"images/*.nii.gz"``, or ``{subject}`` and ``{session}`` for its two parts.
+        Several patterns are several channels, which must share one grid. Default:
+        ``"{index}/imaging"`` with the format's first ending, the layout of MIScnn and KiTS. A file
+        may have any ending of the format, whatever the pattern says.
     segmentation : str, optional
         The same for the segmentations. Default: ``"{index}/segmentation"``, or none if
         ``image`` is given.
@@ -316,7 +316,7 @@ class FileInterface(DataInterface):
     def _image_paths(self, index: str) -> list[Path]:
         if self._listing is not None:
             return self._listing.image_paths(self._folder, index)
-        return [self._existing(pattern, index, "image") for pattern in self._images]
+        return [pattern.existing(self._folder, index, "image") for pattern in self._images]
 
     def _label_path(self, index: str) -> Path:
         if self._listing is not None:
@@ -326,16 +326,7 @@ class FileInterface(DataInterface):
                 f"sample {index!r}: the data interface knows no segmentations; set its argument "
                 "segmentation to a pattern"
             )
-        return self._existing(self._labels, index, "segmentation")
-
-    def _existing(self, pattern: Pattern, index: str, what: str) -> Path:
-        path = pattern.path(self._folder, index)
-        if path is None:
-            wanted = pattern.candidates(Path(), index)[0]
-            raise MissingFileError(
-                f"sample {index!r}: there is no {what} file {wanted} in {self._folder}"
-            )
-        return path
+        return self._labels.existing(self._folder, index, "segmentation")
 
     def _wanted(self) -> str:
         if self.listing is not None:

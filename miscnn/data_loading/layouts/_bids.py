@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from miscnn.data_loading._label_words import LABEL_WORD
 from miscnn.data_loading._patterns import natural_key, visible_names
-from miscnn.data_loading.layouts._folders import unused_remark
+from miscnn.data_loading.layouts._channels import check_known, unused_remark
+from miscnn.data_loading.layouts._folders import LABEL_FOLDERS
 from miscnn.data_loading.layouts._formats import Format
 from miscnn.data_loading.layouts._layout import Layout
 from miscnn.data_loading.layouts._listed import as_patterns
 from miscnn.exceptions import ConfigurationError
 
 _KINDS = ("anat", "ct", "pet")
-# Best first: a label map of all classes, one structure, the brain.
+# Best first: a label map of all classes, one structure, names that are none of BIDS's, the brain.
 _RANKS = (
     re.compile(r"(?!.*(?:^|_)desc-brain).*dseg"),
     re.compile(r".*(?:^|_)(?:label|lesion|roi)(?:-|_|$).*"),
     re.compile(r"(?!.*(?:^|_)desc-brain).*mask"),
+    re.compile(rf"(?!.*(?:^|_)desc-brain).*(?:{LABEL_WORD.pattern}).*", LABEL_WORD.flags),
     re.compile(r".*(?:dseg|mask)"),
 )
-_NO_LABEL_MAP = re.compile(r".*(?:probseg|xfm|_space-.*|^space-.*)")
+# Of no use, or of use only if the user knows that the grid is the image's.
+_NO_LABEL_MAP = re.compile(r".*(?:probseg|xfm)|(?:.*_)?space-.*")
+_SHOWN = 4
 
 
 def bids(
@@ -52,18 +57,24 @@ def bids(
         return []
     channels, remark = _channels(images, modalities)
     found = {index: _labels(folder, form, index, sessions[index]) for index in images}
-    key = _label_key(found, labels)
+    key, unread = _label_key(found, labels)
+    lacking = [index for index in images if not set(channels) <= set(images[index])]
+    if lacking:
+        remark += f"; left out, without {' and '.join(channels)}: {_few(lacking)}"
     files: dict[str, dict[str, Any]] = {
         index: {
             "image": [images[index][channel] for channel in channels],
             "segmentation": found[index].get(key) if key else None,
         }
-        for index in sorted(images, key=natural_key)
-        if set(channels) <= set(images[index])
+        for index in sorted(set(images) - set(lacking), key=natural_key)
     }
+    if not files:
+        raise ConfigurationError(
+            f"no subject has all of {' and '.join(channels)}; choose others by modalities=[…]"
+        )
     labelled = sum(entry["segmentation"] is not None for entry in files.values())
     text = f"BIDS: {len(files)} subjects or sessions, images {' and '.join(channels)}, "
-    text += f"segmentations {key} for {labelled} of them" if key else "no segmentations"
+    text += f"segmentations {key} for {labelled} of them" if key else f"no segmentations{unread}"
     patterns, segmentation = as_patterns(files, folder, form)
     further: dict[str, Any] = {"channels": len(channels)} if len(channels) > 1 else {}
     if not patterns:
@@ -105,14 +116,29 @@ def _images(folder: Path, form: Format, index: str, place: str) -> dict[str, str
 
 
 def _labels(folder: Path, form: Format, index: str, place: str) -> dict[str, str]:
-    """Return the segmentations of a subject by pipeline and name."""
+    """Return the segmentations of a subject by pipeline and name, also those of no use."""
     found = {}
-    for pipeline in ("", *visible_names(folder / "derivatives")):
-        inside = f"derivatives/{pipeline}/{place}" if pipeline else place
+    for pipeline, inside in _pipelines(folder, place):
         for rest, path in _named(folder, form, index, inside):
-            if any(rank.fullmatch(rest) for rank in _RANKS) and not _NO_LABEL_MAP.fullmatch(rest):
-                found[f"{pipeline or 'raw'}/{rest}"] = path
+            if any(rank.fullmatch(rest) for rank in _RANKS):
+                found[f"{pipeline}/{rest}"] = path
     return found
+
+
+def _pipelines(folder: Path, place: str) -> Iterator[tuple[str, str]]:
+    """Yield the names of what has made derivatives, and where those of a subject may lie."""
+    yield "raw", place
+    for name in visible_names(folder):
+        if name.lower() in LABEL_FOLDERS:
+            yield name, f"{name}/{place}"
+    yield "derivatives", f"derivatives/{place}"
+    for pipeline in visible_names(folder / "derivatives"):
+        if pipeline.startswith("sub-"):
+            continue
+        yield pipeline, f"derivatives/{pipeline}/{place}"
+        for part in visible_names(folder / "derivatives" / pipeline):
+            if not part.startswith("sub-"):
+                yield f"{pipeline}/{part}", f"derivatives/{pipeline}/{part}/{place}"
 
 
 def _channels(
@@ -121,39 +147,47 @@ def _channels(
     """Return the images to take as channels, and a remark on those that are not."""
     counts = Counter(rest for found in images.values() for rest in found)
     if modalities is not None:
-        unknown = [name for name in modalities if name not in counts]
-        if unknown or not modalities:
-            raise ConfigurationError(
-                f"modalities={list(modalities)!r}: there are no such images; there are "
-                f"{', '.join(sorted(counts))}"
-            )
+        check_known(modalities, counts)
         return list(modalities), ""
     chosen = sorted(rest for rest, count in counts.items() if count == len(images))
     chosen = chosen or [counts.most_common(1)[0][0]]
-    kinds = Counter(rest.rsplit("_", 1)[-1] for rest in chosen)
-    twice = [rest for rest in chosen if kinds[rest.rsplit("_", 1)[-1]] > 1]
-    if twice:
+    first: dict[str, str] = {}  # of each kind
+    for rest in chosen:
+        first.setdefault(rest.rsplit("_", 1)[-1], rest)
+    if len(first) < len(chosen):
         raise ConfigurationError(
-            f"every subject has {' and '.join(twice)}, of one kind; choose by modalities="
-            f"{[rest for rest in chosen if rest not in twice[1:]]!r}, or take all as channels by "
-            f"modalities={chosen!r}"
+            f"every subject has {' and '.join(chosen)}, several of one kind; choose by modalities="
+            f"{list(first.values())!r}, or take all as channels by modalities={chosen!r}"
         )
     return chosen, unused_remark({rest: counts[rest] for rest in counts if rest not in chosen})
 
 
-def _label_key(found: Mapping[str, Mapping[str, str]], labels: str | None) -> str | None:
-    """Return which segmentations to take: the most telling kind, if there is one such."""
+def _label_key(
+    found: Mapping[str, Mapping[str, str]], labels: str | None
+) -> tuple[str | None, str]:
+    """Return which segmentations to take, the most telling kind, and a remark if there is none."""
     counts = Counter(key for keys in found.values() for key in keys)
     if labels is not None:
         if labels not in counts:
             known = ", ".join(repr(key) for key in sorted(counts)) or "none"
             raise ConfigurationError(f"labels={labels!r}: no such segmentations; there are {known}")
-        return labels
+        return labels, ""
+    usable = {key: key.rsplit("/", 1)[1] for key in sorted(counts)}
+    usable = {key: rest for key, rest in usable.items() if not _NO_LABEL_MAP.fullmatch(rest)}
     for rank in _RANKS:
-        keys = sorted(key for key in counts if rank.fullmatch(key.split("/", 1)[1]))
+        keys = [key for key, rest in usable.items() if rank.fullmatch(rest)]
         if len(keys) > 1:
             choices = "; ".join(f"labels={key!r} ({counts[key]} subjects)" for key in keys)
             raise ConfigurationError(f"there are several kinds of segmentations: choose {choices}")
         if keys:
-            return keys[0]
-    return None
+            return keys[0], ""
+    if not counts:
+        return None, ""
+    shown = _few([f"{key} ({count})" for key, count in sorted(counts.items())])
+    return None, f"; passed over, since they may lie on another grid: {shown} (labels=… to choose)"
+
+
+def _few(names: Iterable[str]) -> str:
+    shown = sorted(names, key=natural_key)
+    more = len(shown) - _SHOWN
+    return ", ".join(shown[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from miscnn.data_loading._checks import label_values
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.label_mapping import proposal
 from miscnn.exceptions import ConfigurationError, MiscnnError
@@ -23,6 +23,7 @@ MOST_VOXELS = 1 << 29
 """Further ones are read until these many voxels: small volumes are all read."""
 
 _MOST_CLASSES = 256
+_LARGEST_LABEL = (1 << 31) - 1
 _SHOWN = 20
 
 
@@ -45,8 +46,9 @@ class FoundClasses:
 def find_classes(interface: DataInterface, indices: Sequence[str]) -> FoundClasses:
     """Read segmentations and count the classes.
 
-    Those of all subjects; of large volumes 50 that are spread evenly over the list. A label that
-    only others hold is told when they are loaded.
+    50 that are spread evenly over the list, and further ones as long as they are small (2^29 voxels
+    in all). A label that only others hold is told when they are loaded. The interface's
+    ``ignore_label`` is no class.
 
     Raises
     ------
@@ -71,11 +73,13 @@ def find_classes(interface: DataInterface, indices: Sequence[str]) -> FoundClass
         try:
             segmentation = interface.load_segmentation(index)
             voxels += segmentation.size
-            for value in distinct(segmentation):
+            for value in label_values(segmentation) if segmentation.size else ():
                 values.setdefault(value, index)
         except (MiscnnError, OSError) as error:
             unreadable.append(error)
             _LOG.warning("%s", error)
+    if interface.ignore_label is not None:  # no class
+        values.pop(float(interface.ignore_label), None)
     seen = len(read) - len(unreadable)
     if not seen:
         raise ConfigurationError(
@@ -84,6 +88,23 @@ def find_classes(interface: DataInterface, indices: Sequence[str]) -> FoundClass
         ) from unreadable[0]
     part = f"{seen} segmentations" if seen == len(labelled) else f"{seen} of {len(labelled)}"
     return _counted(values, part if seen == len(labelled) else f"{part} segmentations")
+
+
+def declared_classes(arguments: Mapping[str, Any], ignore_label: int | None) -> dict[str, Any]:
+    """Return the number of classes that ``label_values`` or else ``class_names`` tell.
+
+    Nothing if they do not, or if it is given.
+    """
+    values, names = arguments.get("label_values"), arguments.get("class_names")
+    if arguments.get("classes") is not None:
+        return {}
+    if isinstance(values, Mapping):
+        numbers = [n for n in values.values() if isinstance(n, int) and n != ignore_label]
+        return {"classes": max(numbers) + 1} if numbers else {}
+    for listed in (values, names):
+        if isinstance(listed, Sequence) and not isinstance(listed, str) and listed:
+            return {"classes": len(listed)}
+    return {}
 
 
 def _labelled(interface: DataInterface, indices: Sequence[str]) -> list[str]:
@@ -103,37 +124,21 @@ def _labelled(interface: DataInterface, indices: Sequence[str]) -> list[str]:
 
 
 def _counted(values: dict[float, str], part: str) -> FoundClasses:
-    found = sorted(values)
+    found = sorted(values, key=lambda value: (value != value, value))  # NaN last
     shown = ", ".join(f"{value:g}" for value in found[:_SHOWN]) + (" …" if found[_SHOWN:] else "")
-    if all(float(value).is_integer() for value in found) and found[0] >= 0:
+    if all(value.is_integer() and value >= 0 for value in found):
         whole = sorted({0, *(int(value) for value in found)})
         if whole == list(range(len(whole))) and len(whole) <= _MOST_CLASSES:
             classes = max(2, len(whole))
             return FoundClasses({"classes": classes}, f"classes={classes} found in {part}")
-        if len(whole) == 2:
+        if len(whole) == 2 and whole[1] <= _LARGEST_LABEL:
             text = f"classes=2, label_values={whole} found in {part}"
             return FoundClasses({"classes": 2, "label_values": whole}, text)
-    odd = next(value for place, value in enumerate(found) if value != place)
-    advice = proposal(found) if len(found) <= _MOST_CLASSES else None
+    odd = next((value for place, value in enumerate(found) if value != place), found[-1])
+    usual = len(found) <= _MOST_CLASSES and max(map(abs, found)) <= _LARGEST_LABEL
+    advice = proposal(found) if usual else None
     raise ConfigurationError(
         f"classes: {part} hold the values {shown} ({odd:g} in sample {values[odd]!r}), which are "
         "not 0 … n - 1; say what they mean"
         + (f", such as {advice}" if advice else ": these are no label maps")
     )
-
-
-def distinct(array: NDArray[Any]) -> list[float]:
-    """Return the values that an array holds; faster than sorting where they are small integers."""
-    if array.size == 0:
-        return []
-    if array.dtype.kind == "b":
-        array = array.astype(np.uint8)
-    if array.dtype.kind in "iu":
-        low, high = int(array.min()), int(array.max())
-        if high - low < 1 << 16:
-            here = np.zeros(high - low + 1, dtype=bool)
-            # by slabs: an index array takes eight times the memory of the labels
-            for slab in np.array_split(array.reshape(-1), max(1, array.size >> 22)):
-                here[slab.astype(np.intp) - low] = True
-            return [float(value) for value in np.flatnonzero(here) + low]
-    return [float(value) for value in np.unique(array)]

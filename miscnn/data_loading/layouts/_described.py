@@ -51,7 +51,7 @@ def described(folder: Path, test: bool) -> list[Layout]:
         )
     form = _format(files, content)
     per_subject = max(len(entry["image"]) for entry in files.values())
-    if channels and per_subject not in (1, len(channels)):
+    if channels and per_subject != len(channels) and (ours.numbered or per_subject != 1):
         raise ConfigurationError(
             f"{path.name} declares {len(channels)} channels ({', '.join(channels)}), but there "
             f"are up to {per_subject} image files for each subject in {folder}"
@@ -78,6 +78,7 @@ def described(folder: Path, test: bool) -> list[Layout]:
 class _Files:
     name: str
     files: dict[str, dict[str, Any]]
+    numbered: bool = False
 
 
 def _files(folder: Path, content: Mapping[str, Any], part: str) -> _Files | None:
@@ -87,8 +88,9 @@ def _files(folder: Path, content: Mapping[str, Any], part: str) -> _Files | None
         return _Files("nnunet", _sorted({str(i): _own(i, e) for i, e in own.items()}))
     images, labels = folder / f"images{part}", f"labels{part}"
     listed = content.get("training" if part == "Tr" else "test")
-    if "channel_names" in content or _numbered(folder, content, part):
-        return _Files("nnunet", _sorted(_by_number(folder, content, part, labels)))
+    as_listed = "channel_names" not in content and _as_listed(folder, content)
+    if not as_listed and ("channel_names" in content or _numbered(folder, content, part)):
+        return _Files("nnunet", _sorted(_by_number(folder, content, part, labels)), True)
     if isinstance(listed, list) and listed:
         return _Files("msd", _sorted(dict(_listed_entry(entry) for entry in listed)))
     if not images.is_dir():
@@ -141,6 +143,14 @@ def _listed_entry(entry: Any) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _as_listed(folder: Path, content: Mapping[str, Any]) -> bool:
+    """Tell whether there are images of MSD's lists; old ones of nnU-Net leave out the channel."""
+    lists = [content.get(part) for part in ("training", "test")]
+    entries = [entry for listed in lists if isinstance(listed, list) for entry in listed]
+    images = (name for entry in entries for name in _listed_entry(entry)[1]["image"])
+    return any((folder / name).exists() for name in images)
+
+
 def _numbered(folder: Path, content: Mapping[str, Any], part: str) -> bool:
     """Tell whether files carry channel numbers that an old ``dataset.json`` leaves out."""
     stems = list(_ending_format(content).files(folder / f"images{part}"))
@@ -157,16 +167,28 @@ def _numbered(folder: Path, content: Mapping[str, Any], part: str) -> bool:
 def _by_number(
     folder: Path, content: Mapping[str, Any], part: str, labels: str
 ) -> dict[str, dict[str, Any]]:
-    """Find the subjects of nnU-Net's folders by the numbers of the channels."""
+    """Find the subjects of nnU-Net's folders by the numbers of the channels.
+
+    Each has a file for every channel that is declared, or else that any subject has, whether it
+    is there or not: what is missing is an error of that subject.
+    """
     form = _ending_format(content)
-    found: dict[str, list[tuple[int, str]]] = {}
+    found: dict[str, dict[int, str]] = {}
     for stem, name in form.files(folder / f"images{part}").items():
         index, _, channel = stem.rpartition("_")
-        if index and channel.isdigit():
-            found.setdefault(index, []).append((int(channel), f"images{part}/{name}"))
+        if index and channel.isdecimal() and channel.isascii():
+            found.setdefault(index, {})[int(channel)] = f"images{part}/{name}"
+    everywhere = set.intersection(*map(set, found.values())) if found else set()
+    numbers = set(range(len(_channels(content)))) | everywhere
+    if not _channels(content):
+        numbers = {number for names in found.values() for number in names}
+    ending = form.ending(folder / f"images{part}")
     return {
         index: {
-            "image": [name for _, name in sorted(names)],
+            "image": [
+                names.get(number, f"images{part}/{index}_{number:04d}{ending}")
+                for number in sorted(numbers)
+            ],
             "segmentation": _label(folder, labels, index, form),
         }
         for index, names in found.items()

@@ -121,7 +121,9 @@ def _whole(value: Any) -> int:
 def _order(order: Any, classes: Mapping[int, int], file: str) -> tuple[int, ...]:
     if order is None:
         return ()
-    if not isinstance(order, list) or not all(value in classes for value in order):
+    if not isinstance(order, list) or not all(
+        isinstance(value, int) and value in classes for value in order
+    ):
         raise ConfigurationError(
             f"{file}: regions_class_order is {order!r}; expected a list of the values "
             f"{list(classes)}"

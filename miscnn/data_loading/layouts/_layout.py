@@ -12,9 +12,9 @@ from miscnn.data_loading.layouts._formats import interface_class
 
 # What no longer holds once the argument on the left is given.
 _REPLACED = {
-    "image": ("channels", "segmentation", "listing"),
-    "segmentation": ("listing",),
-    "listing": ("channels", "image", "segmentation"),
+    "image": ("channels", "segmentation", "listing", "pattern"),
+    "segmentation": ("listing", "pattern"),
+    "listing": ("channels", "image", "segmentation", "pattern"),
     "classes": ("class_names", "label_values", "ignore_label"),
     "label_values": ("class_names",),
 }
@@ -70,9 +70,11 @@ class Layout:
     def interface(self, **arguments: Any) -> DataInterface:
         """Make the interface; ``arguments`` such as ``classes`` are added or take precedence."""
         own = self.arguments
-        for name in arguments:
-            for replaced in _REPLACED.get(name, ()):
-                own.pop(replaced, None)
+        for name, value in arguments.items():
+            # the number that is declared replaces nothing that is declared with it
+            if name != "classes" or value != self.further.get("classes"):
+                for replaced in _REPLACED.get(name, ()):
+                    own.pop(replaced, None)
         cls = interface_class(self.format)
         known = inspect.signature(cls).parameters
         own = {name: value for name, value in own.items() if name in known or value is not None}
@@ -84,5 +86,6 @@ class Layout:
         if self.image:
             image: Any = self.image[0] if len(self.image) == 1 else list(self.image)
             labels = f", segmentation={self.segmentation!r}" if self.segmentation else ""
-            return f"image={image!r}{labels}"
+            pattern = self.further.get("pattern")
+            return f"image={image!r}{labels}" + (f", pattern={pattern!r}" if pattern else "")
         return f"layout={self.name!r}, format={self.format!r}"

@@ -27,6 +27,8 @@ def table_layout(path: Path, form: Format | None) -> Layout:
     """
     endings = form.endings if form else [e for f in FORMATS for e in f.endings]
     listing = read_listing(path, endings)
+    if not listing.entries:
+        raise ConfigurationError(f"{path.name} lists no subjects")
     names = [
         name
         for entry in listing.entries.values()
@@ -52,7 +54,10 @@ def as_patterns(files: Files, folder: Path, form: Format) -> tuple[tuple[str, ..
     """Return the patterns that name just the same files; no image patterns if there are none.
 
     A model that was saved with patterns finds new subjects, with a listing only those listed.
+    Files that are missing are no hindrance, as long as patterns find every subject.
     """
+    if not all(any((folder / name).exists() for name in _names(entry)) for entry in files.values()):
+        return (), None
     index = next((i for i in files if files[i]["segmentation"] is not None), next(iter(files)))
     images = [_generic(name, index) for name in _images(files[index])]
     label = files[index]["segmentation"]
@@ -64,11 +69,12 @@ def as_patterns(files: Files, folder: Path, form: Format) -> tuple[tuple[str, ..
     found = [pattern.find(folder) for pattern in patterns]
     meant: list[dict[str, Path]] = [{} for _ in patterns]
     for i, entry in files.items():
-        names = [*_images(entry), *([entry["segmentation"]] if entry["segmentation"] else [])]
-        if len(names) > len(patterns):
+        names = _names(entry)
+        if len(names) > len(patterns) or len(_images(entry)) != len(images):
             return (), None
         for place, name in enumerate(names):
-            meant[place][i] = folder / name
+            if (folder / name).exists():
+                meant[place][i] = folder / name
     if found != meant:
         return (), None
     return tuple(images), texts[-1] if label else None
@@ -76,8 +82,21 @@ def as_patterns(files: Files, folder: Path, form: Format) -> tuple[tuple[str, ..
 
 def _generic(name: str, index: str) -> str:
     # as a whole word: the index "a" is not meant in "images"
-    word = rf"(?<![A-Za-z0-9]){re.escape(index)}(?![A-Za-z0-9])"
-    return re.sub(word, "{index}", name)
+    found = _whole_word(index, "{index}", name)
+    subject, _, session = index.rpartition("_")
+    if not subject or f"/{index}/" in f"/{name}":
+        return found
+    parts = _whole_word(session, "{session}", _whole_word(subject, "{subject}", name))
+    return parts if "{subject}" in parts and "{session}/" in parts else found
+
+
+def _whole_word(word: str, place: str, text: str) -> str:
+    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", place, text)
+
+
+def _names(entry: Mapping[str, Any]) -> list[str]:
+    label = entry["segmentation"]
+    return [*_images(entry), *([label] if label else [])]
 
 
 def _images(entry: Mapping[str, Any]) -> Sequence[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from miscnn.data_loading._patterns import Pattern
 from miscnn.data_loading.data_io import DataIO
-from miscnn.data_loading.layouts._classes import FoundClasses, find_classes
+from miscnn.data_loading.interfaces._listing import mapped
+from miscnn.data_loading.layouts._classes import FoundClasses, declared_classes, find_classes
 from miscnn.data_loading.layouts._finding import Part, find_layout
 from miscnn.data_loading.layouts._first_image import seen_in_image
 from miscnn.data_loading.layouts._formats import FORMATS, find_format, format_of, interface_class
@@ -63,8 +66,9 @@ def open_dataset(
 
     Notes
     -----
-    The number of classes is taken from ``dataset.json`` if there is one. Otherwise up to 50
-    segmentations are read (all, if there are no more), and the number is logged: pass
+    The number of classes is that of ``label_values`` or ``class_names`` if these are given, or
+    taken from ``dataset.json`` if there is one. Otherwise 50 segmentations are read (all, if there
+    are no more), and further ones up to 2^29 voxels in all, and the number is logged: pass
     ``classes=…`` to be sure, and quicker. Masks of 0 and one other value, such as 255, are two
     classes. A label that turns up later in a subject that was not read is an error of that
     subject, which says what to pass.
@@ -85,17 +89,25 @@ def open_dataset(
     folder = Path(path)
     given = arguments.get("image") is not None or arguments.get("listing") is not None
     if given and folder.is_dir():
-        found = _given(format, arguments)
+        choice = {"layout": layout, "modalities": modalities, "labels": labels}
+        _check_not_given(choice, part)
+        found = _given(folder, format, arguments)
     else:
         found = find_layout(
             path, layout=layout, format=format, part=part, modalities=modalities, labels=labels
         )
         folder = folder.parent if folder.is_file() else folder
     _check_names(found, arguments)
+    ignore_label = arguments.get("ignore_label", found.further.get("ignore_label"))
+    arguments = {**arguments, **declared_classes(arguments, ignore_label)}
 
     def opened() -> DataIO:
         interface = found.interface(**arguments)
         return DataIO(interface, folder, output_path=output_path, batch_path=batch_path)
+
+    def reopened() -> DataIO:
+        with _muted():
+            return opened()
 
     data_io = opened()
     if not data_io.indices_list:
@@ -107,11 +119,11 @@ def open_dataset(
     seen = seen_in_image(data_io.interface, data_io.indices_list, told)
     if seen:
         arguments = {**arguments, **seen}
-        data_io = opened()
+        data_io = reopened()
     classes = _classes(data_io, {**found.further, **arguments})
     if classes.arguments:
         arguments = {**arguments, **classes.arguments}
-        data_io = opened()
+        data_io = reopened()
     data_io.layout = found
     _LOG.info(
         "%s: %s; %s files, %d subjects%s",
@@ -122,7 +134,7 @@ def open_dataset(
 
 def _classes(data_io: DataIO, told: dict[str, Any]) -> FoundClasses:
     """Count the classes where nobody tells their number."""
-    if told.get("classes") is not None or told.get("label_values") is not None:
+    if told.get("classes") is not None:
         return FoundClasses({}, "")
     found = find_classes(data_io.interface, data_io.indices_list)
     if not found.arguments:
@@ -130,15 +142,47 @@ def _classes(data_io: DataIO, told: dict[str, Any]) -> FoundClasses:
     return FoundClasses(found.arguments, f"; {found.description}; pass classes=… to be sure")
 
 
-def _given(format: str | None, arguments: dict[str, Any]) -> Layout:
+@contextlib.contextmanager
+def _muted() -> Iterator[None]:
+    """Keep an interface from logging what it has logged when it was opened first."""
+    logger = logging.getLogger("miscnn.data_loading.files")
+
+    def nothing(record: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(nothing)
+
+
+def _check_not_given(choice: dict[str, Any], part: Part) -> None:
+    given = [f"{name}={value!r}" for name, value in choice.items() if value is not None]
+    given += [f"part={part!r}"] if part != "training" else []
+    if given:
+        raise ConfigurationError(
+            f"{', '.join(given)}: these choose among the layouts that are found, but the files are "
+            "named by image or listing; leave one or the other out"
+        )
+
+
+def _given(folder: Path, format: str | None, arguments: dict[str, Any]) -> Layout:
     """Describe what the user has said of the files."""
     image = arguments.get("image")
     if format is None:
         names = [image] if isinstance(image, str) else list(image or _first_listed(arguments))
         known = {form.name for name in names if (form := format_of(name)) is not None}
+        if not known and image is not None:
+            known = {
+                form.name
+                for form in FORMATS
+                if any(Pattern(name, form.endings).find(folder) for name in names)
+            }
         if len(known) != 1:
+            state = f"there are {' and '.join(sorted(known))} files" if known else "no files fit"
             raise ConfigurationError(
-                f"image={image!r}: the format cannot be told from the ending; name it: format="
+                f"image={image!r}: the format cannot be told ({state}); name it: format="
                 + " or ".join(repr(form.name) for form in FORMATS)
             )
         format = known.pop()
@@ -159,8 +203,11 @@ def _first_listed(arguments: dict[str, Any]) -> list[str]:
             f"listing={listing!r}: open the file itself, open_dataset('…/{listing}'), or name the "
             "format, such as format='NIfTI'"
         )
-    first: Any = next((entry.get("image", []) for entry in listing.values()), [])
-    return [first] if isinstance(first, str) else list(first)
+    if not isinstance(listing, Mapping):
+        raise ConfigurationError(
+            f"listing={listing!r}: expected {{index: {{'image': …, 'segmentation': …}}}}"
+        )
+    return [name for entry in mapped(listing).entries.values() for name in entry.images][:1]
 
 
 def _check_names(found: Layout, arguments: dict[str, Any]) -> None:
