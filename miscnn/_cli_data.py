@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import tempfile
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,10 +58,58 @@ class _Setting(click.ParamType):  # type: ignore[type-arg]  # generic in some ve
         name, sign, text = value.partition("=")
         if not sign or not name.isidentifier():
             self.fail(f"{value!r}: expected NAME=VALUE, such as series=CT", param, ctx)
+        if name == "path":
+            self.fail(f"{value!r}: the path is DIR; say it there", param, ctx)
         try:
             return name, json.loads(text)
         except json.JSONDecodeError:
             return name, text
+
+
+class _Threads(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
+    """A number of threads, as joblib counts them."""
+
+    name = "INTEGER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = int(click.INT.convert(value, param, ctx))
+        if number == 0:
+            self.fail("0: expected 1 or more, or -1 for as many as there are cores", param, ctx)
+        return number
+
+
+class NewFile(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
+    """A file that will be written, once much has been read: whether it can be is tried at once.
+
+    Parameters
+    ----------
+    picture : bool
+        Whether the ending must be that of a picture.
+    """
+
+    name = "FILE"
+
+    def __init__(self, picture: bool = False) -> None:
+        self._picture = picture
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        path = Path(value)
+        if path.is_dir():
+            self.fail(f"{str(path)!r} is a folder; name a file", param, ctx)
+        if self._picture:
+            from miscnn.data_loading.montage import check_ending
+
+            try:
+                check_ending(path)
+            except ConfigurationError as error:
+                self.fail(str(error), param, ctx)
+        folder = next((p for p in path.absolute().parents if p.exists()), path.absolute())
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            self.fail(f"{str(path)!r} cannot be written: {error.strerror}", param, ctx)
+        return str(value)
 
 
 @dataclass(frozen=True)
@@ -139,7 +189,13 @@ def data_set_options(command: Callable[..., None]) -> Callable[..., None]:
         help="Any further argument of miscnn.open_dataset or of the data interface, such as "
         "series=CT or 'spacing=[0.5, 0.5]'.",
     )
-    @click.option("--jobs", default=1, show_default=True, help="Number of threads.")
+    @click.option(
+        "--jobs",
+        type=_Threads(),
+        default=1,
+        show_default=True,
+        help="Number of threads; -1: as many as there are cores.",
+    )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
     @functools.wraps(command)
     def with_data_set(
@@ -171,8 +227,7 @@ def data_set_options(command: Callable[..., None]) -> Callable[..., None]:
         if len(image) == 1 and channels is None:
             del given["channels"]  # one file may hold several
         arguments = {name: value for name, value in given.items() if value is not None}
-        arguments.update(settings)
-        command(data_set=_open(folder, part, arguments), **others)
+        command(data_set=_open(folder, part, arguments, settings), **others)
 
     return with_data_set
 
@@ -194,10 +249,13 @@ def show_heading(data_set: OpenedDataSet, classes: int | None) -> None:
         click.echo(textwrap.fill(text, _WIDTH, subsequent_indent="  "))
 
 
-def _open(folder: str, part: str, arguments: dict[str, Any]) -> OpenedDataSet:
+def _open(
+    folder: str, part: str, arguments: dict[str, Any], settings: tuple[tuple[str, Any], ...]
+) -> OpenedDataSet:
     """Open the data set; that its labels are odd is a finding and no reason not to."""
     from miscnn.data_loading.layouts import open_dataset
 
+    arguments = {**arguments, **dict(settings)}
     known = {"classes", "label_values"} & set(arguments)
     # What it warns of, unreadable labels above all, is told in the report.
     logger = logging.getLogger("miscnn.data_loading.layouts")
@@ -215,6 +273,11 @@ def _open(folder: str, part: str, arguments: dict[str, Any]) -> OpenedDataSet:
             "--image, --format, --layout, --label-values and so on; others by --set NAME=VALUE"
         )
         raise click.UsageError(f"{error}\n(Arguments are given here as {options}.)") from error
+    except (TypeError, ValueError) as error:
+        if not settings:
+            raise
+        said = ", ".join(f"{name}={value!r}" for name, value in settings)
+        raise click.UsageError(f"--set {said}: is the value of this kind? ({error})") from error
     finally:
         logger.setLevel(level)
     interface, layout = data_io.interface, data_io.layout

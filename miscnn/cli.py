@@ -5,13 +5,21 @@ Everything heavy is imported inside the commands, so that ``miscnn --help`` is q
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from miscnn._cli_data import OpenedDataSet, data_set_options, is_labelled, show_heading
+from miscnn._cli_data import NewFile, OpenedDataSet, data_set_options, is_labelled, show_heading
 from miscnn._version import __version__
 from miscnn.exceptions import MiscnnError
+
+
+class _Failure(click.ClickException):
+    """What keeps a command from doing its work; 1 is what it says of a faulty data set."""
+
+    exit_code = 2
 
 
 class _Group(click.Group):
@@ -21,11 +29,11 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except MiscnnError as error:
-            raise click.ClickException(str(error)) from error
+            raise _Failure(str(error)) from error
         except OSError as error:
             if error.filename is None:  # a closed pipe above all, which click knows about
                 raise
-            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+            raise _Failure(f"{error.filename}: {error.strerror}") from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,7 +49,7 @@ def verify(data_set: OpenedDataSet, jobs: int, as_json: bool) -> None:
 
     DIR is a folder in any known layout and format, or a table that lists the files. Reads every
     file once and prints all problems as a table. The exit status is 1 if there are errors, 0 if
-    there are none, 2 if the data set cannot be opened.
+    there are none, 2 if it cannot be done (a wrong argument, a data set that cannot be opened).
     """
     from miscnn.data_loading.verification import verify as look_for_problems
 
@@ -63,13 +71,11 @@ def verify(data_set: OpenedDataSet, jobs: int, as_json: bool) -> None:
 
 @main.command()
 @data_set_options
-@click.option(
-    "--tsv", metavar="FILE", type=click.Path(dir_okay=False), help="Write a row for each."
-)
+@click.option("--tsv", metavar="FILE", type=NewFile(), help="Write a row for each.")
 @click.option(
     "--montage",
     metavar="FILE.png",
-    type=click.Path(dir_okay=False),
+    type=NewFile(picture=True),
     help="Draw a slice of each subject with the outlines of its classes.",
 )
 @click.option("--all", "show_all", is_flag=True, help="Show all subjects, however many.")
@@ -84,7 +90,8 @@ def inspect(
     """Describe the data set in DIR: grids, intensities, labels.
 
     Reads every file once and prints a row for each subject and a summary. The exit status is 1
-    if a subject cannot be read, 0 if all can, 2 if the data set cannot be opened.
+    if a subject cannot be read, 0 if all can, 2 if it cannot be done (a wrong argument, a data
+    set that cannot be opened, a file that cannot be written).
     """
     from miscnn.data_loading.inspection import inspect as look_at
 
@@ -102,15 +109,28 @@ def inspect(
         click.echo()
         click.echo(found.table(None) if show_all else str(found))
     if tsv:
-        found.to_tsv(tsv)
+        with _writing(tsv):
+            found.to_tsv(tsv)
         click.echo(f"Wrote {tsv}", err=True)
     if montage:
         from miscnn.data_loading.montage import montage as draw
 
-        draw(data_io, montage)
+        with _writing(montage):
+            draw(data_io, montage)
         click.echo(f"Wrote {montage}", err=True)
     if not found.ok:
         click.get_current_context().exit(1)
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Name the file that the user has named, and not the temporary one."""
+    try:
+        yield
+    except MiscnnError:
+        raise
+    except OSError as error:
+        raise _Failure(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _is_watched() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from pathlib import Path
 
@@ -103,6 +104,46 @@ def test_usage_errors_exit_with_2(
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("--montage", "x.xyz", "unknown ending; use .png"),
+        ("--montage", "a.nii.gz/x.png", "cannot be written"),
+        ("--tsv", "a.nii.gz/x.tsv", "cannot be written"),
+        ("--tsv", "", "is a folder"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_anything_is_read(
+    option: str, name: str, message: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*arguments: object, **others: object) -> None:
+        raise AssertionError("the data set was opened")
+
+    monkeypatch.setattr("miscnn.data_loading.layouts.open_dataset", opened)
+    path = data / "images" / name
+    before = sorted(data.rglob("*"))
+    result = run("inspect", data, option, path)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert str(path) in result.stderr
+    assert result.stdout == ""
+    assert sorted(data.rglob("*")) == before
+
+
+def test_what_fails_in_the_end_is_told_by_the_users_name(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/.writing-1-2.tsv")
+
+    monkeypatch.setattr("miscnn.data_loading.inspection.write_tsv", full)
+    result = run("inspect", data, "--tsv", tmp_path / "new" / "t.tsv")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"Error: {tmp_path / 'new' / 't.tsv'} cannot be written: No space left on device\n"
+    )
 
 
 @pytest.mark.realdata

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.interfaces.base import DataInterface, geometry_from_details
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import ConfigurationError, SampleError
+from miscnn.exceptions import ConfigurationError, SampleError, UnreadableFileError
 
 # Values that are counted in a table.
 _TABLE = 1 << 16
@@ -27,7 +27,15 @@ def make_sample(
     ------
     SampleError
         If shape, channels and grid do not fit together, or the affine cannot be used.
+    UnreadableFileError
+        If the image holds something else than real numbers.
     """
+    if image.dtype.kind not in "biuf":
+        raise UnreadableFileError(
+            index,
+            f"the image must hold real numbers, not {image.dtype}; convert it, complex values to "
+            "their magnitude for example",
+        )
     ndim = 3 if interface.three_dim else 2
     try:
         geometry = geometry_from_details(image.shape[:ndim], details)
@@ -95,8 +103,16 @@ def label_values(labels: NDArray[Any]) -> list[float]:
 
 def _values(slab: NDArray[Any]) -> list[float]:
     low, high = slab.min(), slab.max()
-    whole = slab.dtype.kind in "biu" or bool(np.all(slab == np.rint(slab)))
+    kind = slab.dtype.kind
+    whole = kind in "biu" or (slab.dtype.itemsize <= 8 and bool(np.all(slab == np.rint(slab))))
     if whole and np.isfinite(low) and np.isfinite(high) and int(high) - int(low) < _TABLE:
-        counts = np.bincount(slab.ravel(order="K").astype(np.int64) - int(low))
-        return [float(i + int(low)) for i in np.flatnonzero(counts)]
+        flat = slab.ravel(order="K")
+        # Not all of uint64 and of floating point numbers fit into int64: subtracted before.
+        places: NDArray[Any]
+        if kind == "f":
+            places = flat.astype(np.float64) - float(low)  # exact, as both are whole numbers
+        else:
+            places = flat - low if kind == "u" else flat.astype(np.int64) - int(low)
+        counts = np.bincount(places.astype(np.int64))
+        return [float(i + int(low)) for i in np.flatnonzero(counts).tolist()]
     return [float(value) for value in np.unique(slab)[: MANY_LABELS + 1]]

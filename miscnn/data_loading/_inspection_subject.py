@@ -89,7 +89,7 @@ def look_at(interface: DataInterface, index: str) -> SubjectFacts:
     facts, errors = SubjectFacts(index), list[str]()
     sample = _attempt(errors, index, lambda: _image(interface, index))
     if sample is not None:
-        _describe_image(facts, sample, errors)
+        _attempt(errors, index, lambda: _describe_image(facts, sample, errors))
     if _attempt(errors, index, lambda: interface.has_segmentation(index)):
         labels = _attempt(errors, index, lambda: _labels(interface, index))
         grid = _attempt(errors, index, lambda: interface.load_segmentation_geometry(index))

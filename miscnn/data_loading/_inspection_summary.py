@@ -44,7 +44,7 @@ def spread(values: Iterable[float | None]) -> dict[str, float] | None:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    return {"median": float(np.median(known)), "min": min(known), "max": max(known)}
+    return {"median": _median(known), "min": min(known), "max": max(known)}
 
 
 def _axes(values: Iterable[Sequence[float] | None]) -> dict[str, list[float]] | None:
@@ -53,10 +53,17 @@ def _axes(values: Iterable[Sequence[float] | None]) -> dict[str, list[float]] | 
     if len({len(value) for value in known}) != 1:
         return None
     return {
-        "median": np.median(known, axis=0).tolist(),
+        "median": [_median(column) for column in zip(*known, strict=True)],
         "min": np.min(known, axis=0).tolist(),
         "max": np.max(known, axis=0).tolist(),
     }
+
+
+def _median(values: Sequence[float]) -> float:
+    """Return the median; the mean of two numbers without their sum, which may be infinite."""
+    ordered = sorted(values)
+    first, second = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return float(first) if first == second else first / 2 + second / 2
 
 
 def _counts(values: Iterable[Any]) -> dict[str, int]:

@@ -19,7 +19,8 @@ def distribution(values: NDArray[Any]) -> dict[str, float] | None:
     """Return minimum, percentiles and maximum of the finite values; None if there are none.
 
     Percentiles are interpolated linearly between the two nearest values, as
-    :func:`numpy.percentile` does. Integers are counted slab by slab; other values need a copy.
+    :func:`numpy.percentile` does, in float64 and without overflow. Integers are counted slab by
+    slab; other values need a copy.
     """
     if values.dtype.kind == "b":
         values = values.view(np.uint8)
@@ -29,14 +30,24 @@ def distribution(values: NDArray[Any]) -> dict[str, float] | None:
             return _counted(values, low, high)
         values = values.astype(np.float64)  # differences of integers may overflow
     flat = values.ravel(order="K")
+    if flat.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):  # what is larger becomes infinite, and is left out
+            flat = flat.astype(np.float64)
     finite = np.isfinite(flat)
     flat = flat.copy() if finite.all() else flat[finite]
     if not flat.size:
         return None
-    low, high = flat.min(), flat.max()
-    # In float64: an interpolation in the values' own type would be rounded to it.
-    inner = np.percentile(flat, PERCENTILES, overwrite_input=True).astype(np.float64)
-    return _named([float(low), *inner.tolist(), float(high)])
+    last = flat.size - 1
+    places = np.array(PERCENTILES) / 100.0 * last
+    below = np.floor(places).astype(np.int64)
+    above = np.minimum(below + 1, last)
+    flat.partition(np.unique([0, *below, *above, last]))
+    # In float64, as an interpolation in the values' own type would be rounded to it, and of
+    # shares instead of a difference, which may be larger than any number.
+    first, second = flat[below].astype(np.float64), flat[above].astype(np.float64)
+    share = places - below
+    inner = np.where(first == second, first, (1.0 - share) * first + share * second)
+    return _named([float(flat[0]), *inner.tolist(), float(flat[last])])
 
 
 def count_labels(labels: NDArray[Any]) -> dict[int, int]:

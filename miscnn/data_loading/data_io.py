@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn.data_loading._checks import make_sample, non_finite, unusable
+from miscnn.data_loading.formats.image_file import is_label_map
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.sample import Sample
@@ -171,11 +172,23 @@ class DataIO:
         output_path : str or Path, optional
             Default: :attr:`output_path`.
         """
-        labels = sample.prediction
-        if labels is not None and labels.ndim == sample.geometry.ndim:
+        labels, ndim = sample.prediction, sample.geometry.ndim
+        if labels is not None and labels.ndim >= ndim and is_label_map(labels, ndim):
+            if labels.ndim == ndim + 1:
+                labels = labels[..., 0]
             sample = sample.copy()
             sample.prediction = self.interface.to_values(labels, sample.index)
         return self.interface.save_prediction(sample, self._output(output_path))
+
+    def complete_predictions(
+        self, indices: Sequence[str], output_path: str | Path | None = None
+    ) -> list[Path]:
+        """Write what is made of the predictions of several subjects; return the files.
+
+        To be called when those of ``indices`` have been saved. Slices of volumes become volumes;
+        most interfaces have nothing to do. See :meth:`DataInterface.complete_predictions`.
+        """
+        return self.interface.complete_predictions(indices, self._output(output_path))
 
     def load_prediction(self, index: str, output_path: str | Path | None = None) -> NDArray[Any]:
         """Read back what :meth:`save_prediction` wrote: classes, or probabilities.

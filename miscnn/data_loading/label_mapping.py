@@ -14,6 +14,8 @@ from miscnn.exceptions import ConfigurationError, LabelError
 # Values this close to each other are looked up in a table.
 _TABLE = 1 << 16
 _SHOWN = 12
+# Numbers beyond are not exact as floats, so that what would be proposed may not be what is stored.
+_LARGEST_PROPOSED = 1 << 53
 # More values than this are no labels that anybody declares.
 _MOST_CLASSES = 256
 
@@ -34,7 +36,8 @@ class LabelMapping:
     Raises
     ------
     ConfigurationError
-        If a class has no value, a value has two classes, or a class does not exist.
+        If a class has no value, a value has two classes, a class does not exist, or
+        ``ignore_label`` is the value of a class.
 
     Examples
     --------
@@ -51,6 +54,7 @@ class LabelMapping:
         classes: int,
         ignore_label: int | None = None,
     ) -> None:
+        self._classes = classes
         self._class_of = _checked(label_values, classes, ignore_label)
         if ignore_label is not None:
             self._class_of.setdefault(ignore_label, ignore_label)
@@ -61,8 +65,8 @@ class LabelMapping:
 
     @property
     def values(self) -> list[int]:
-        """The values that are written, that of class 0 first."""
-        return list(self._value_of.values())
+        """The values that are written, one for each class, that of class 0 first."""
+        return [self._value_of[label] for label in range(self._classes)]
 
     def to_classes(self, array: NDArray[Any], index: str) -> NDArray[Any]:
         """Return the classes that the values of a segmentation mean.
@@ -100,6 +104,8 @@ def proposal(values: Sequence[float]) -> str | None:
     whole = [int(v) for v in values if float(v).is_integer()]
     if len(whole) < len(values) or not 0 < len(whole) <= _MOST_CLASSES:
         return None
+    if max(map(abs, whole)) > _LARGEST_PROPOSED:
+        return None
     classes = sorted({0, *(v for v in whole if v > 0)})
     if min(whole) >= 0:
         declared = str(classes)
@@ -132,10 +138,18 @@ def _checked(
             label = operator.index(label)
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"{hint}; {value!r}: {label!r} are no integers") from error
+        if not -(1 << 63) <= number < 1 << 63:
+            raise ConfigurationError(f"{hint}; {number} does not fit into 64 bits with a sign")
         if not 0 <= label < classes and label != ignore_label:
             raise ConfigurationError(f"{hint}; there is no class {label} (classes={classes})")
         if result.setdefault(number, label) != label:
             raise ConfigurationError(f"{hint}; {number} would mean {result[number]} and {label}")
+    if ignore_label is not None and result.get(ignore_label, ignore_label) != ignore_label:
+        raise ConfigurationError(
+            f"{hint}; {ignore_label} would mean class {result[ignore_label]}, but ignore_label="
+            f"{ignore_label} says that such voxels are not annotated: leave out one of the two, "
+            "or choose another ignore_label and declare which value means it"
+        )
     missing = sorted(set(range(classes)) - set(result.values()))
     if missing:
         raise ConfigurationError(f"{hint}; no value means class {', '.join(map(str, missing))}")
@@ -145,6 +159,8 @@ def _checked(
 def _replaced(array: NDArray[Any], mapping: Mapping[int, int], index: str) -> NDArray[Any]:
     """Return an array with every value replaced, in the smallest type for all that may come."""
     dtype = np.result_type(*(np.min_scalar_type(v) for v in mapping.values()))
+    if array.dtype.kind not in "biuf":
+        raise LabelError(index, f"labels must be integers, got an array of dtype {array.dtype}")
     if array.size == 0:
         return np.zeros(array.shape, dtype)
     if array.dtype.kind == "f" and not bool(np.all(np.isfinite(array))):

@@ -38,6 +38,7 @@ _LEGEND = 14  # classes
 _FILLED = 0.97  # share of a cell's edge
 _FEWEST = 2  # columns that a page has room for
 _SMALL = 1.2  # inches
+_NARROW = 8  # screen pixels
 _SHADOW = (withStroke(linewidth=2, foreground="black"),)
 
 
@@ -104,12 +105,7 @@ def montage(
         raise ConfigurationError(
             f"channel={channel} does not exist; images have {channels} channel(s), counted from 0"
         )
-    ending = os.path.splitext(path)[1].lower().removeprefix(".")
-    known = FigureCanvasAgg.get_supported_filetypes()
-    if ending not in known:
-        raise ConfigurationError(
-            f"path={str(path)!r}: unknown ending; use .png, or one of {', '.join(known)}"
-        )
+    check_ending(path)
     shown = [chosen[k * len(chosen) // most] for k in range(most)]
     shown = chosen if len(chosen) <= most else shown
     if columns is None:
@@ -121,6 +117,16 @@ def montage(
     figure = _drawn(tiles, columns, edge, names, len(chosen))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
+
+
+def check_ending(path: str | os.PathLike[str]) -> None:
+    """Raise ConfigurationError if a picture cannot be written to a file of this name."""
+    ending = os.path.splitext(path)[1].lower().removeprefix(".")
+    known = FigureCanvasAgg.get_supported_filetypes()
+    if ending not in known:
+        raise ConfigurationError(
+            f"path={str(path)!r}: unknown ending; use .png, or one of {', '.join(known)}"
+        )
 
 
 def _tile(data_io: DataIO, index: str, channel: int, window: Window, size: int) -> _Tile:
@@ -152,7 +158,22 @@ def _tile(data_io: DataIO, index: str, channel: int, window: Window, size: int) 
         labels = tuple(int(k) for k in np.unique(view.truth) if k > 0)
         maps = [Outlines(view.truth[0], min(max(2, size // 130), 3))]
     shape = screen_shape(view.image.shape[1:], view.pixel, size)
-    return _Tile(index, drawn(view.image[0], shape, maps), view.sides, labels, problem)
+    picture = drawn(view.image[0], shape, maps)
+    if min(shape) < _NARROW:
+        height, width = (n * mm for n, mm in zip(view.image.shape[1:], view.pixel, strict=True))
+        narrow = f"{width:.4g} x {height:.4g} mm: too narrow to be seen here"
+        problem = f"{narrow}; {problem}" if problem else narrow
+        picture = _with_room(picture, size)
+    return _Tile(index, picture, view.sides, labels, problem)
+
+
+def _with_room(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Put a picture that is a mere line into the middle of a black one that holds some words."""
+    rows, columns = picture.shape[:2]
+    canvas = np.zeros((max(rows, size // 2), size, 3), np.uint8)
+    top, left = (canvas.shape[0] - rows) // 2, (size - columns) // 2
+    canvas[top : top + rows, left : left + columns] = picture
+    return canvas
 
 
 def _reason(error: MiscnnError, index: str) -> str:
@@ -238,7 +259,7 @@ def _fill(axes: Any, tile: _Tile, edge: float) -> None:
         spine.set_color("0.3")
         spine.set_linewidth(0.5)
     title = shortened_inside(tile.index, letters)
-    axes.set_title(title, color="white", fontsize=font, pad=2)
+    axes.set_title(title, color="white", fontsize=font, pad=2, parse_math=False)
     if tile.picture is not None:
         axes.imshow(tile.picture, interpolation="antialiased", aspect="equal")
     if tile.problem:
@@ -253,6 +274,7 @@ def _fill(axes: Any, tile: _Tile, edge: float) -> None:
             color=COLOURS[5],
             fontsize=font * 0.85,
             path_effects=_SHADOW,
+            parse_math=False,  # names and reasons may hold dollar signs
         )
 
 
@@ -318,3 +340,5 @@ def _explain(
         borderpad=0.2,
     )
     legend.get_title().set_color("white")
+    for name in legend.get_texts():
+        name.set_parse_math(False)

@@ -89,7 +89,8 @@ class Sample:
                 self.index,
                 f"an image with {self.channels} channel(s) and {ndim} spatial axes has "
                 f"{ndim + 1} axes, the last of length {self.channels}; got shape {image.shape}. "
-                "Set channels and three_dim of the data interface to what the files hold",
+                "Set channels and three_dim of the data interface to what the files hold"
+                f"{_fitting(image.shape, ndim)}",
             )
         return image
 
@@ -213,6 +214,17 @@ class Sample:
             f"Sample({self.index!r}, image {self.image.shape} {self.image.dtype}, "
             f"{self.geometry!r}{''.join(', ' + name for name in held)})"
         )
+
+
+def _fitting(shape: tuple[int, ...], ndim: int) -> str:
+    """Say with which arguments an image of this shape would be taken."""
+    channels = {ndim: 1, ndim + 1: shape[-1] if shape else 1}.get(len(shape))
+    ways = [] if channels is None else [f"channels={channels}"]
+    other = 5 - ndim  # two axes instead of three, or three instead of two
+    if len(shape) in (other, other + 1):
+        number = 1 if len(shape) == other else shape[-1]
+        ways.append(f"three_dim={other == 3}, channels={number}")
+    return f": {' or '.join(ways)}" if ways else ""
 
 
 def as_labels(

@@ -25,6 +25,7 @@ from miscnn.exceptions import (
     MiscnnError,
     MissingFileError,
     SampleError,
+    UnreadableFileError,
 )
 
 if TYPE_CHECKING:
@@ -135,14 +136,16 @@ def _look_at(interface: DataInterface, index: str) -> _Subject:
     image = _attempt(subject, lambda: interface.load_image(index))
     sample = None if image is None else _check_sample(subject, interface, *image)
     if sample is not None:
-        _check_intensities(subject, sample.image)
+        array = sample.image
+        _attempt(subject, lambda: _check_intensities(subject, array))
+        del array
     shape = None if sample is None else sample.spatial_shape
     del image, sample  # before the segmentation is read
     subject.labelled = bool(_attempt(subject, lambda: interface.has_segmentation(index)))
     if subject.labelled:
         labels = _attempt(subject, lambda: _labels(interface, index))
         if labels is not None:
-            _check_segmentation(subject, interface, labels, shape)
+            _attempt(subject, lambda: _check_segmentation(subject, interface, labels, shape))
     return subject
 
 
@@ -179,6 +182,9 @@ def _check_sample(
 ) -> Sample | None:
     try:
         sample = make_sample(interface, subject.index, image, details)
+    except UnreadableFileError as error:
+        subject.add("error", "unreadable", error.reason)
+        return None
     except SampleError as error:
         singular = "affine is" in error.reason
         subject.add("error", "spacing" if singular else "channels", error.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import logging
@@ -12,6 +13,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +23,7 @@ from tqdm.auto import tqdm
 from miscnn._files import write_text
 from miscnn._optional import optional
 from miscnn._version import __version__
-from miscnn.exceptions import ConfigurationError, DownloadError
+from miscnn.exceptions import ConfigurationError, DownloadError, MiscnnError
 
 _LOG = logging.getLogger("miscnn.datasets")
 
@@ -29,6 +31,7 @@ SUMS = "SHA256SUMS"
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
 _LONGEST_WAIT = 30.0
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -61,7 +64,8 @@ def download(
     Raises
     ------
     DownloadError
-        If the file is not there, does not arrive, or is another one than expected.
+        If the file is not there, does not arrive, is another one than expected, or cannot be
+        written.
     ConfigurationError
         If the address is none, or pooch is not installed.
     """
@@ -69,12 +73,66 @@ def download(
         raise ConfigurationError(f"{url!r} is no address of the form https://…")
     pooch = optional("pooch", "datasets", "Downloading data sets")
     path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with on_disk(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _retrieve(pooch, url, root, name, checksum, retries, progress)
+    return path
+
+
+def parts_of(path: Path) -> tuple[Path, Path]:
+    """Return where an unfinished download is kept, and what is noted about it."""
+    return path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
+
+
+@contextlib.contextmanager
+def on_disk(folder: Path) -> Iterator[None]:
+    """Turn what writing raises into a DownloadError that says how to mend it."""
+    try:
+        yield
+    except MiscnnError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        named = f" ({error.filename})" if error.filename else ""
+        advice = (
+            "make room on the disk and try again"
+            if error.errno in _NO_ROOM
+            else "name a folder in which you may write"
+        )
+        raise DownloadError(
+            f"cannot write in {folder}: {reason}{named}; {advice}. What has arrived is kept"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Keep a logger from telling what ours tells."""
+    # Not by its level: pooch's logger is its own, of which the logging module does not forget
+    # which levels were enabled.
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _retrieve(
+    pooch: Any,
+    url: str,
+    root: Path,
+    name: str,
+    checksum: str | None,
+    retries: int,
+    progress: bool,
+) -> None:
+    path = root / name
     recorded = _recorded(root).get(name)
     known = checksum or (f"sha256:{recorded}" if recorded else None)
-    loader = _Resuming(path, retries, progress)
+    loader = _Resuming(path, retries, progress, checked=known is not None)
     try:
-        pooch.retrieve(url, known, fname=path.name, path=path.parent, downloader=loader)
+        with _quiet(pooch.get_logger()):
+            pooch.retrieve(url, known, fname=path.name, path=path.parent, downloader=loader)
     except ValueError as error:  # pooch's word for another checksum
         if isinstance(error, ConfigurationError):
             raise
@@ -90,15 +148,18 @@ def download(
     if known is None:
         _record(root, name, pooch.file_hash(str(path), alg="sha256"))
         _LOG.info("no checksum is published for %s; that of this download is kept in %s", url, SUMS)
-    return path
 
 
 class _Resuming:
-    """Loads a file piece by piece into ``<name>.part``, and moves it when it is complete."""
+    """Loads a file piece by piece into ``<name>.part``, and moves it when it is complete.
 
-    def __init__(self, path: Path, retries: int, progress: bool) -> None:
-        self._part = path.with_name(path.name + ".part")
-        self._note = path.with_name(path.name + ".part.json")
+    Where the file is not ``checked`` afterwards, a part is continued only if the server tells that
+    it still sends the same version of the file.
+    """
+
+    def __init__(self, path: Path, retries: int, progress: bool, checked: bool) -> None:
+        self._part, self._note = parts_of(path)
+        self._checked = checked
         self._retries = retries
         self._progress = progress
 
@@ -110,7 +171,7 @@ class _Resuming:
                 self._continue(url)
                 break
             except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-                if isinstance(error, DownloadError):
+                if isinstance(error, DownloadError):  # the disk's errors are such, too
                     raise
                 failures = failures + 1 if self._size() <= before else 0
                 if failures > self._retries:
@@ -131,7 +192,8 @@ class _Resuming:
         """Ask for what is missing and append it."""
         have = self._size()
         validator = self._validator(url)
-        if have and validator is None:  # of another address
+        # Of another address, or perhaps of another version, which nobody would notice.
+        if have and (validator is None or not (validator or self._checked)):
             self._begin_anew()
             have = 0
         headers = {"User-Agent": f"miscnn/{__version__}", "Accept-Encoding": "identity"}
@@ -165,15 +227,20 @@ class _Resuming:
 
     def _append(self, answer: Any, begin: int, total: int | None) -> None:
         name = self._part.name.removesuffix(".part")
+        with on_disk(self._part.parent):
+            file = self._part.open("ab", buffering=0)  # closing writes nothing, and cannot fail
         with (
-            self._part.open("ab") as file,
+            file,
             tqdm(
                 desc=name, initial=begin, total=total, unit="B", unit_scale=True,
                 disable=not self._progress,
             ) as bar,
         ):  # fmt: skip
             while chunk := answer.read(_CHUNK):
-                file.write(chunk)
+                with on_disk(self._part.parent):
+                    rest = memoryview(chunk)
+                    while rest:
+                        rest = rest[file.write(rest) :]
                 bar.update(len(chunk))
 
     def _refused(self, error: urllib.error.HTTPError, url: str, have: int) -> None:
@@ -192,14 +259,16 @@ class _Resuming:
             )
 
     def _begin_anew(self) -> None:
-        self._part.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
+        with on_disk(self._part.parent):
+            self._part.unlink(missing_ok=True)
+            self._note.unlink(missing_ok=True)
 
     def _keep_validator(self, url: str, headers: Any) -> None:
         """Note which version of the file the server sends, so that no two are put together."""
         tag = headers.get("ETag") or ""
         validator = tag if tag.startswith('"') else headers.get("Last-Modified") or ""
-        write_text(self._note, json.dumps({"url": url, "validator": validator}))
+        with on_disk(self._note.parent):
+            write_text(self._note, json.dumps({"url": url, "validator": validator}))
 
     def _validator(self, url: str) -> str | None:
         """Return the version of which a part is kept, or None if it is of something else."""

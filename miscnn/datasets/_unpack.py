@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+import lzma
 import os
 import secrets
 import shutil
@@ -15,12 +18,33 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
+from miscnn.datasets._download import on_disk
 from miscnn.exceptions import DownloadError
+
+_SHOWN = 60  # characters of a name
 
 # Medical images shrink to a half, label maps to a hundredth.
 _RATIO = 100
 _SMALL = 1 << 30
+_DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    EOFError,
+    RuntimeError,
+)
 _MOST_MEMBERS = 1_000_000
+# What names make a file system say that do not fit to it, or to one another.
+_BAD_NAMES = (
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.EILSEQ,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +59,8 @@ class _Member:
 def unpack(archive: Path, target: Path, finish: Callable[[Path], None]) -> None:
     """Unpack a ZIP or TAR archive as the folder ``target``, completely or not at all.
 
-    A single folder at the top of the archive becomes the target, whatever it is called.
+    A single folder at the top of the archive becomes the target, whatever it is called; hidden
+    files beside it and ``__MACOSX`` are left out.
 
     Parameters
     ----------
@@ -50,8 +75,13 @@ def unpack(archive: Path, target: Path, finish: Callable[[Path], None]) -> None:
     DownloadError
         If the archive is damaged; if a member would lie outside of the target, or is a link or a
         device; if it is a hundred times larger than the archive (and than 1 GiB), or does not fit
-        on the disk.
+        on the disk; if the target cannot be written.
     """
+    with on_disk(target.parent):
+        _unpack(archive, target, finish)
+
+
+def _unpack(archive: Path, target: Path, finish: Callable[[Path], None]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.parent / f".unpacking-{os.getpid()}-{secrets.token_hex(6)}"
     work.mkdir()
@@ -59,17 +89,22 @@ def unpack(archive: Path, target: Path, finish: Callable[[Path], None]) -> None:
         with _opened(archive) as members:
             _check_size(archive, members, work)
             for member in members:
-                _write(member, _place(member.name, work, archive), archive)
-        inside = list(work.iterdir())
-        content = inside[0] if len(inside) == 1 and inside[0].is_dir() else work
+                _write_if_it_can_be(member, work, archive)
+        content = _content(work)
         finish(content)
         if target.exists():
             target.rmdir()
         os.replace(content, target)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise DownloadError(f"{archive.name} cannot be unpacked ({error}); remove it") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _content(work: Path) -> Path:
+    """Return the one folder in it, or itself."""
+    inside = [p for p in work.iterdir() if p.name[0] != "." and p.name != "__MACOSX"]
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else work
 
 
 @contextmanager
@@ -80,6 +115,8 @@ def _opened(archive: Path) -> Iterator[list[_Member]]:
     elif tarfile.is_tarfile(archive):
         with tarfile.open(archive) as tar:
             yield [_tar_member(tar, info) for info in _limited(tar)]
+            while tar.fileobj is not None and tar.fileobj.read(1 << 20):
+                pass  # to the end, where the checksum of a compressed archive stands
     else:
         raise DownloadError(f"{archive.name} is neither a ZIP nor a TAR archive; remove it")
 
@@ -116,10 +153,31 @@ def _check_size(archive: Path, members: list[_Member], work: Path) -> None:
         )
 
 
+def _write_if_it_can_be(member: _Member, work: Path, archive: Path) -> None:
+    try:
+        _write(member, _place(member.name, work, archive), archive)
+    except ValueError as error:  # Python's own, of a zero byte in a name
+        raise _unfit(member, archive, str(error)) from error
+    except OSError as error:
+        if isinstance(error, DownloadError) or error.errno not in _BAD_NAMES:
+            raise
+        raise _unfit(member, archive, error.strerror or str(error)) from error
+
+
+def _unfit(member: _Member, archive: Path, reason: str) -> DownloadError:
+    name = member.name if len(member.name) <= _SHOWN else member.name[:_SHOWN] + "…"
+    return DownloadError(
+        f"{archive.name}: the member {name!r} cannot be written ({reason}): its name does not fit "
+        "to this disk or to another member; remove the archive, or unpack it by hand"
+    )
+
+
 def _place(name: str, work: Path, archive: Path) -> Path:
     """Return where a member goes, which must be inside of the folder."""
     parts = PurePosixPath(name).parts
     windows = PureWindowsPath(name)
+    if not name:
+        raise DownloadError(f"{archive.name}: a member has no name; remove the archive")
     if ".." in windows.parts or windows.anchor or PurePosixPath(name).is_absolute():
         raise DownloadError(f"{archive.name}: the member {name!r} would lie outside; not unpacked")
     return work.joinpath(*parts)

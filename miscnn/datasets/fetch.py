@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Literal
 
 from miscnn._files import write_json, write_text
 from miscnn.datasets import _sources
-from miscnn.datasets._download import download
+from miscnn.datasets._download import download, on_disk, parts_of
 from miscnn.datasets._sources import Archive, Licence
 from miscnn.datasets._unpack import unpack
 from miscnn.exceptions import ConfigurationError, DownloadError
@@ -185,15 +186,13 @@ def fetch_kits19(
     ``kits19`` and demanded from then on. Tests run against a server of their own: whether the
     addresses answer is not tried.
     """
-    numbers = sorted(set(cases))
-    wrong = [n for n in numbers if isinstance(n, bool) or not 0 <= n < _sources.KITS19_CASES]
-    if wrong or not numbers:
-        raise ConfigurationError(f"cases: expected numbers from 0 to 299, got {wrong or 'none'}")
+    numbers = _numbers(cases)
     target = Path(folder) / "kits19"
-    target.mkdir(parents=True, exist_ok=True)
     licence = _sources.KITS19_LICENCE
-    _show(licence, "KiTS19")
-    _write_licence(target, licence)
+    with on_disk(target):
+        target.mkdir(parents=True, exist_ok=True)
+        _show(licence, "KiTS19")
+        _write_licence(target, licence)
     for number in numbers:
         case = f"case_{number:05d}"
         image = f"{case}/imaging.nii.gz"
@@ -204,6 +203,21 @@ def fetch_kits19(
             url = f"{_sources.KITS19_LABELS}/{label}"
             download(_mirrored(mirror, label, url), target, label, None, retries, progress)
     return FetchedDataset(target, licence)
+
+
+def _numbers(cases: Iterable[int]) -> list[int]:
+    """Check the numbers of cases, and sort them."""
+    try:
+        given = list(cases)
+        numbers = sorted({operator.index(n) for n in given})
+    except TypeError as error:
+        raise ConfigurationError(
+            f"cases={cases!r}: expected whole numbers from 0 to 299, such as [0, 17] or range(10)"
+        ) from error
+    wrong = [n for n in given if isinstance(n, bool) or not 0 <= n < _sources.KITS19_CASES]
+    if wrong or not numbers:
+        raise ConfigurationError(f"cases: expected numbers from 0 to 299, got {wrong or 'none'}")
+    return numbers
 
 
 def _mirrored(mirror: str | None, name: str, url: str) -> str:
@@ -220,25 +234,44 @@ def _fetch_archive(
     progress: bool,
 ) -> None:
     """Download and unpack, unless that was done before."""
-    if (target / _RECORD).is_file():
+    record = target / _RECORD
+    if record.is_file():
         _LOG.info("%s is there already; its licence is %s", target, licence.name)
         return
-    if target.exists() and any(target.iterdir()):
-        raise DownloadError(
-            f"{target} exists and was not downloaded by this function; open it as it is, or name "
-            "another folder"
-        )
+    with on_disk(target.parent):
+        _check_target(target)
     _show(licence, target.name)
     url = f"{base.rstrip('/')}/{archive.file}"
-    path = download(url, target.parent, archive.file, archive.checksum, retries, progress)
+    path = target.parent / archive.file
 
     def finish(unpacked: Path) -> None:
         _write_licence(unpacked, licence)
         write_json(unpacked / _RECORD, {"url": url, "checksum": archive.checksum})
 
-    unpack(path, target, finish)
-    if not keep:
-        path.unlink()
+    try:
+        download(url, target.parent, archive.file, archive.checksum, retries, progress)
+        if not record.is_file():
+            unpack(path, target.resolve(), finish)
+    except DownloadError:
+        if not record.is_file():
+            raise
+        _LOG.info("another process has put %s there in the meantime", target)
+    with on_disk(target.parent):
+        for leftover in (*(() if keep else (path,)), *parts_of(path)):
+            leftover.unlink(missing_ok=True)
+
+
+def _check_target(target: Path) -> None:
+    """Refuse to unpack where there is something else."""
+    if target.is_symlink() and not target.exists():
+        reason = "is a link to something that does not exist; mend or remove it"
+    elif target.exists() and not target.is_dir():
+        reason = "is a file, but a folder is to be made there; remove it"
+    elif target.exists() and any(target.iterdir()):
+        reason = "exists and was not downloaded by this function; open it as it is"
+    else:
+        return
+    raise DownloadError(f"{target} {reason}, or name another folder")
 
 
 def _show(licence: Licence, name: str) -> None:

@@ -209,6 +209,50 @@ def test_labels_beyond_the_classes_are_counted() -> None:
     assert found.subjects[0].error is None
 
 
+@pytest.mark.parametrize(
+    ("dtype", "high"), [("f2", 60000.0), ("f4", 3e38), ("f8", 1.7e308), ("g", 1.7e308)]
+)
+def test_percentiles_do_not_overflow(dtype: str, high: float) -> None:
+    values = np.array([-high, high], dtype)  # their difference is no number of this type
+    top = float(values[1])
+    found = distribution(values)
+    assert found is not None
+    wanted = [-1, -0.99, -0.9, 0, 0.9, 0.99, 1]
+    assert [v / top for v in found.values()] == pytest.approx(wanted)
+    image = np.resize(values, (2, 2, 2))
+    other = np.full((2, 2, 2), top, dtype)
+    other[0, 0, 0] = 0
+    report = inspect(io({"a": image, "b": other}), verbose=False)
+    assert report.ok
+    assert report.summary()["intensities"][0]["max"]["median"] == top  # whose sum is infinite
+    json.loads(report.to_json())
+
+
+def test_numbers_beyond_float64_are_left_out() -> None:
+    largest = np.array([3.0, np.finfo(np.longdouble).max], np.longdouble)
+    if largest[1] > np.finfo(np.float64).max:  # not on every machine
+        assert distribution(largest) == dict.fromkeys(STATISTICS, 3.0)
+
+
+@pytest.mark.parametrize("value", [1j, "x", None])
+def test_images_of_no_numbers_have_the_reason_in_their_row(value: Any) -> None:
+    good = np.arange(8.0).reshape(2, 2, 2)
+    subjects = {"a": (np.full((2, 2, 2), value), good > 3), "b": (good, good > 3)}
+    a, b = inspect(io(subjects), verbose=False).subjects
+    assert "the image must hold real numbers" in (a.error or "")
+    assert a.voxels == {0: 4, 1: 4}
+    assert b.error is None
+
+
+def test_whatever_describing_an_image_raises_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OverflowError("too large")
+
+    monkeypatch.setattr("miscnn.data_loading._inspection_subject.non_finite", fail)
+    facts = inspect(io({"a": np.arange(8.0).reshape(2, 2, 2)}), verbose=False).subjects[0]
+    assert facts.error == "reading failed: OverflowError: too large"
+
+
 class Broken(DictionaryInterface):
     def load_image(self, index: str) -> Any:
         if index == "raises":

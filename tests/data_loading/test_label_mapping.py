@@ -44,6 +44,8 @@ def test_several_values_of_one_class() -> None:
         (np.array([0.0, 254.5]), "holds 254.5;"),
         (np.array([-7, 0]), "holds -7;"),
         (np.array([0, np.nan]), "NaN"),
+        (np.array([0, 1j]), "must be integers, got an array of dtype complex128"),
+        (np.array(["0"]), "must be integers"),
         (np.arange(300), "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, …"),
     ],
 )
@@ -61,11 +63,27 @@ def test_values_that_are_not_declared(array: np.ndarray, named: str) -> None:
         ({0: 0, 1: 1, 2: 3}, "there is no class 3"),
         ({"a": 0}, "are no integers"),
         ([0, 1.5, 2], "are no integers"),
+        ([0, 1, 1 << 63], "does not fit into 64 bits"),
     ],
 )
 def test_contradictions(label_values: Any, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         DictionaryInterface({}, classes=3, label_values=label_values)
+
+
+def test_a_value_is_a_class_or_ignored() -> None:
+    with pytest.raises(ConfigurationError, match="255 would mean class 1, but ignore_label=255"):
+        LabelMapping([0, 255], 2, ignore_label=255)
+    mapping = LabelMapping({0: 0, 7: 1, 9: 255, 255: 255}, 2, ignore_label=255)
+    assert mapping.values == [0, 7]
+    stored = np.array([7, 9, 255])
+    np.testing.assert_array_equal(mapping.to_classes(stored, "a"), [1, 255, 255])
+
+
+def test_nothing_is_proposed_that_cannot_be_declared() -> None:
+    for value in (float((1 << 64) - 1), 1e19, 1e30, -1e19, float(1 << 62)):
+        assert proposal([0.0, value]) is None
+    assert proposal([0.0, float(1 << 53)]) == f"classes=2, label_values=[0, {1 << 53}]"
 
 
 @pytest.mark.parametrize("values", [[0, 255], [0, 64, 128], [-1, 0, 4], [2, 5]])
@@ -117,3 +135,25 @@ def test_merged_classes_are_those_of_the_mapping() -> None:
     inner = DictionaryInterface({"a": (labels, labels)}, classes=4, label_values=[0, 64, 128, 255])
     sample = DataIO(MergedLabels(inner, ((0,), (1, 3), (2,)))).sample_loader("a")
     np.testing.assert_array_equal(sample.segmentation.ravel(), [0, 1, 2, 1])
+
+
+@pytest.mark.parametrize("three_dim", [True, False])
+def test_a_label_map_with_a_channel_axis_is_mapped_as_well(three_dim: bool, tmp_path: Path) -> None:
+    shape = (3, 4, 5) if three_dim else (3, 4)
+    labels = np.zeros(shape, np.uint8)
+    labels[1] = 1
+    image = np.arange(float(labels.size)).reshape(shape)
+    nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / "a.nii.gz")
+    interface = NIfTIInterface(image="*.nii.gz", label_values=[3, 200], three_dim=three_dim)
+    data_io = DataIO(interface, tmp_path, tmp_path / "out")
+    sample = data_io.sample_loader("a", load_seg=False)
+    for prediction in (labels, labels[..., np.newaxis]):
+        sample.prediction = prediction
+        path = data_io.save_prediction(sample)
+        stored = np.asarray(nib.load(path).dataobj).reshape(shape)
+        np.testing.assert_array_equal(stored, np.where(labels == 1, 200, 3))
+        assert sample.prediction is prediction
+        np.testing.assert_array_equal(data_io.load_prediction("a"), labels)
+    sample.prediction = np.full((*shape, 1), 0.5, np.float32)  # probabilities of one class
+    path = data_io.save_prediction(sample)
+    assert set(np.asarray(nib.load(path).dataobj).ravel().tolist()) == {0.5}

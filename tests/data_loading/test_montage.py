@@ -186,3 +186,33 @@ def test_arguments_are_checked(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=message):
             montage(data_io, tmp_path / path, **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_names_are_no_mathematics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.arange(27.0).reshape(3, 3, 3)
+    name = "$\\frac{$"
+    data_io = io({name: (image, image > 9), "a": (image, image > 40)}, class_names=["$", name])
+
+    def fail(self: DataIO, index: str, *arguments: Any, **others: Any) -> None:
+        raise ConfigurationError(f"no {name}")
+
+    montage(data_io, tmp_path / "m.png")
+    monkeypatch.setattr(DataIO, "sample_loader", fail)
+    montage(data_io, tmp_path / "n.png")
+    assert (tmp_path / "m.png").stat().st_size > 1000
+    assert (iio.imread(tmp_path / "n.png")[..., :3] > 0).any()
+
+
+@pytest.mark.parametrize("shape", [(1800, 3), (3, 1800)])
+def test_a_tile_that_is_a_mere_line_tells_so(shape: tuple[int, int], tmp_path: Path) -> None:
+    image = np.random.default_rng(0).normal(size=(*shape, 4))
+    data_io = io({"a": (image, np.ones(image.shape, np.uint8), None, {"spacing": (1, 1, 2.0)})})
+    made = tile(data_io)
+    narrow = "1800 x 3 mm" if shape[0] > 3 else "3 x 1800 mm"
+    assert made.problem == f"{narrow}: too narrow to be seen here"
+    assert made.picture.shape[1] == 200
+    assert made.picture.shape[0] == (100 if shape[0] > 3 else 200)
+    lines = np.argwhere(made.picture.any(axis=-1))
+    assert np.ptp(lines, axis=0).tolist() == ([0, 199] if shape[0] > 3 else [199, 0])
+    assert tile(io({"a": image[:40, :40]})).problem == ""
+    montage(data_io, tmp_path / "m.png")

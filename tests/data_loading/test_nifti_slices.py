@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.formats import nifti_file
 from miscnn.data_loading.interfaces._volume_cache import VolumeCache
+from miscnn.data_loading.interfaces.nifti import NIfTIInterface
 from miscnn.data_loading.interfaces.nifti_slicer_io import NIFTIslicer_interface
 from miscnn.data_loading.interfaces.nifti_slices import NIfTISliceInterface
 from miscnn.exceptions import (
@@ -85,8 +86,6 @@ def test_scaled_and_swapped_values(
     save: Save,
     patch: Callable[..., None],
 ) -> None:
-    from miscnn.data_loading.interfaces.nifti import NIfTIInterface
-
     path = save(tmp_path / f"images/a{ending}", volume, AFFINE)
     patch(path, 112, "ff", slope, inter)
     interface, whole = interface_of(), NIfTIInterface(image="images/*.nii.gz")
@@ -194,6 +193,44 @@ def test_probabilities(volume: NDArray, tmp_path: Path, save: Save) -> None:
         np.testing.assert_array_equal(data_io.load_prediction(index), probabilities[:, n])
     whole = nib.load(data_io.interface.assemble("a", tmp_path / "out"))
     np.testing.assert_array_equal(np.asarray(whole.dataobj), probabilities)
+
+
+def test_volumes_are_assembled_when_all_slices_are_predicted(
+    volume: NDArray, tmp_path: Path, save: Save, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"images/{name}.nii.gz", volume, AFFINE)
+    data_io = DataIO(interface_of(slice_axis=2, classes=3), tmp_path, tmp_path / "out")
+    truth = {"a": volume % 3, "b": volume % 2, "c": volume % 3}
+    for index in data_io.indices_list:
+        name, _, number = index.rpartition(":#:")
+        if index == "b:#:3":
+            continue
+        sample = data_io.sample_loader(index, load_seg=False)
+        sample.add_prediction(truth[name][:, :, int(number)].astype(np.uint8))
+        data_io.save_prediction(sample)
+    assert data_io.complete_predictions([]) == []
+    asked = ["b:#:0", "a:#:4", "b:#:1", "a:#:0"]  # c was predicted some other time
+    assert data_io.complete_predictions(asked) == [tmp_path / "out/a.nii.gz"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "a.nii.gz", "b", "c"]
+    after = nib.load(tmp_path / "out/a.nii.gz")
+    np.testing.assert_array_equal(np.asarray(after.dataobj), truth["a"])
+    np.testing.assert_array_equal(after.affine, nib.load(tmp_path / "images/a.nii.gz").affine)
+
+    sample = data_io.sample_loader("b:#:3", load_seg=False)
+    sample.add_prediction(truth["b"][:, :, 3].astype(np.uint8))
+    data_io.save_prediction(sample, tmp_path / "elsewhere")
+    assert data_io.complete_predictions(["b:#:3"], tmp_path / "elsewhere") == []
+    data_io.save_prediction(sample)
+    assert data_io.complete_predictions(["b:#:3"]) == [tmp_path / "out/b.nii.gz"]
+
+    sample = data_io.sample_loader("c:#:3", load_seg=False)  # of another run
+    sample.add_prediction(np.full((7, 6, 3), 0.25, np.float32), activation_output=True)
+    data_io.save_prediction(sample)
+    assert data_io.complete_predictions(["c:#:3", "a:#:3"]) == [tmp_path / "out/a.nii.gz"]
+    assert "do not fit together" in caplog.text
+    assert not (tmp_path / "out/c.nii.gz").exists()
+    assert NIfTIInterface().complete_predictions(["a"], tmp_path) == []  # nothing elsewhere
 
 
 @pytest.mark.parametrize("index", ["a", "a:#:", "a:#:x", ":#:1", "a:#:5", "../a:#:0", "a:#:-1"])

@@ -131,3 +131,24 @@ def test_the_range_of_labels_can_be_checked_later() -> None:
 def test_what_is_no_label_at_all_is_refused_without_the_range_too(value: float) -> None:
     with pytest.raises(LabelError):
         Sample("a", np.zeros((1, 1, 2))).add_segmentation([[[0, value]]], check_classes=False)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "three_dim", "advice"),
+    [
+        ((8, 7, 6, 2), 1, True, ": channels=2"),
+        ((8, 7, 6), 2, True, ": channels=1 or three_dim=False, channels=6"),
+        ((8, 7), 1, True, ": three_dim=False, channels=1"),
+        ((8, 7, 6), 1, False, ": channels=6 or three_dim=True, channels=1"),
+        ((8, 7, 6, 2), 1, False, ": three_dim=True, channels=2"),
+        ((8,), 1, True, " hold"),
+    ],
+)
+def test_what_would_fit_is_told(
+    shape: tuple[int, ...], channels: int, three_dim: bool, advice: str
+) -> None:
+    with pytest.raises(SampleError, match=rf"files hold{advice.removeprefix(' hold')}$"):
+        Sample("a", np.zeros(shape), channels, three_dim=three_dim)
+    for way in advice.removeprefix(": ").split(" or ") if advice[0] == ":" else ():
+        arguments = {"channels": channels, "three_dim": three_dim, **eval(f"dict({way})")}
+        assert Sample("a", np.zeros(shape), **arguments).channels == arguments["channels"]

@@ -317,6 +317,50 @@ def test_label_values_with_nan_and_far_apart() -> None:
     assert np.isnan(values[2])
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([(1 << 64) - 1, (1 << 64) - 60001, (1 << 64) - 1], np.uint64),
+        np.array([0, (1 << 64) - 1], np.uint64),
+        np.array([1 << 63, (1 << 63) + 4096], np.uint64),
+        np.array([-(1 << 63), (1 << 63) - 1], np.int64),
+        np.array([-(1 << 63), 3 - (1 << 63)], np.int64),
+        np.array([1e19, 1e19 + 4096, 1e19]),
+        np.array([-1e19, 1e300]),
+        np.array([1e19, 1e19], np.float32),
+        np.array([-60000, 5, 1], np.float16),
+        np.array([-200, 60000], np.float16),
+        np.array([1e19, 2.0], np.longdouble),
+    ],
+)
+def test_labels_of_any_size_are_findings(values: np.ndarray) -> None:
+    labels = np.resize(values, IMAGE.shape)
+    assert label_values(labels) == sorted({float(value) for value in values})
+    report = in_memory(a=(IMAGE, labels))
+    assert found(report, "a") == [("error", "labels")]
+    if np.abs(values.astype(float)).max() > 1e16:
+        assert only(report, "a").message.endswith("; rewrite them")
+
+
+@pytest.mark.parametrize("kind", ["image", "segmentation"])
+def test_whatever_a_check_raises_is_a_finding(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OverflowError("too large")
+
+    name = "non_finite" if kind == "image" else "label_values"
+    monkeypatch.setattr(f"miscnn.data_loading.verification.{name}", fail)
+    report = in_memory(a=(IMAGE, LABELS))
+    assert only(report, "a").message == "reading failed: OverflowError: too large"
+
+
+@pytest.mark.parametrize("value", [1j, "x", None])
+def test_images_hold_real_numbers(value: Any) -> None:
+    image = np.full(IMAGE.shape, value)
+    report = in_memory(a=(image, LABELS))
+    assert found(report, "a") == [("error", "unreadable")]
+    assert "the image must hold real numbers, not" in only(report, "a").message
+
+
 @pytest.mark.realdata
 def test_real_data_sets(real_data: Path) -> None:
     quirks = DataIO(NIfTIInterface(image="*"), real_data / "quirks").verify(verbose=False)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import http.server
 import io
 import json
+import logging
 import re
+import shutil
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -34,6 +39,7 @@ class Server:
         self.cut = 0  # so many answers break off in the middle
         self.status: list[int] = []  # of the next answers
         self.etag = '"1"'
+        self.modified = ""
         self.url = ""
 
     def answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -45,7 +51,7 @@ class Server:
             handler.send_error(status)
             return
         begin = 0
-        same = handler.headers.get("If-Range") in (None, self.etag)
+        same = handler.headers.get("If-Range") in (None, self.etag, self.modified)
         if asked and self.ranges and same:
             begin = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
             if begin >= len(content):
@@ -61,7 +67,10 @@ class Server:
             handler.send_response(200)
         rest = content[begin:]
         handler.send_header("Content-Length", str(len(rest)))
-        handler.send_header("ETag", self.etag)
+        if self.etag:
+            handler.send_header("ETag", self.etag)
+        if self.modified:
+            handler.send_header("Last-Modified", self.modified)
         handler.end_headers()
         if self.cut:
             self.cut -= 1
@@ -288,7 +297,7 @@ def test_a_page_in_place_of_a_volume_is_refused(server: Server, tmp_path: Path) 
     with pytest.raises(DownloadError, match="password"):
         fetch_kits19(tmp_path, (0,), mirror=server.url, progress=False)
     assert not list((tmp_path / "kits19").glob("case*/*"))
-    for cases in ((300,), (-1,), ()):
+    for cases in ((300,), (-1,), (), ["1"], [1.5], 3, "1", [True], [None]):
         with pytest.raises(ConfigurationError, match="0 to 299"):
             fetch_kits19(tmp_path, cases)
 
@@ -339,7 +348,8 @@ def bad_zip(name: str, mode: int = 0o100644) -> Callable[[Path], None]:
         bad_tar("a", tarfile.SYMTYPE, "/etc/passwd"), bad_tar("a", tarfile.LNKTYPE, "../x"),
         bad_tar("a", tarfile.FIFOTYPE), bad_tar("a", tarfile.CHRTYPE), bad_zip("../outside"),
         bad_zip("/outside"), bad_zip("a\\..\\..\\outside"), bad_zip("C:/outside"),
-        bad_zip("link", 0o120777), lambda path: path.write_bytes(b"neither"),
+        bad_zip("link", 0o120777), bad_tar(""), bad_tar("T/" + "n" * 300),
+        lambda path: path.write_bytes(b"neither"),
         lambda path: path.write_bytes(b""),
     ],
 )  # fmt: skip
@@ -384,3 +394,189 @@ def test_a_download_that_does_not_fit_is_told_beforehand(
     monkeypatch.setattr(_download.shutil, "disk_usage", lambda path: Usage)
     with pytest.raises(DownloadError, match="only 10 are free"):
         fetch(server, tmp_path)
+
+
+OLD, NEW = b"\x1f\x8bold" * 5000, b"\x1f\x8bnew" * 5000
+YESTERDAY, TODAY = "Sat, 21 Nov 2026 07:28:00 GMT", "Sun, 22 Nov 2026 07:28:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("etags", "dates", "goes_on"),
+    [
+        (("", ""), ("", ""), False),
+        (('W/"1"', 'W/"1"'), ("", ""), False),  # may be the same for different bytes
+        (('W/"1"', 'W/"2"'), (YESTERDAY, TODAY), False),
+        (('W/"1"', 'W/"1"'), (YESTERDAY, YESTERDAY), True),
+        (('"1"', '"1"'), ("", ""), True),
+        (('"1"', '"2"'), ("", ""), False),
+    ],
+)
+def test_no_two_versions_of_a_file_are_put_together(
+    etags: tuple[str, str],
+    dates: tuple[str, str],
+    goes_on: bool,
+    server: Server,
+    tmp_path: Path,
+) -> None:
+    """Without a published checksum, that of two halves would be kept as the right one."""
+    name = "/case_00000/imaging.nii.gz"
+    server.files["/case_00000/segmentation.nii.gz"] = volume()
+    server.files[name], server.etag, server.modified = OLD, etags[0], dates[0]
+    server.cut, server.status = 1, [200, 503]
+    arguments: dict[str, Any] = {"mirror": server.url, "progress": False}
+    with pytest.raises(DownloadError, match="bytes are kept"):
+        fetch_kits19(tmp_path, (0,), retries=0, **arguments)
+    server.etag, server.modified = etags[1], dates[1]
+    server.files[name] = OLD if goes_on else NEW
+    server.asked.clear()
+    fetch_kits19(tmp_path, (0,), **arguments)
+    assert (tmp_path / "kits19" / name[1:]).read_bytes() == server.files[name]
+    sums = (tmp_path / "kits19" / "SHA256SUMS").read_text()
+    assert hashlib.sha256(server.files[name]).hexdigest() in sums
+    if goes_on:
+        assert server.asked[0] == (name, f"bytes={len(OLD) // 2}-")
+
+
+@pytest.mark.parametrize("when", ["download", "unpacking", "finishing"])
+def test_a_full_disk_is_told_at_once_and_nothing_is_lost(
+    when: str,
+    server: Server,
+    hippocampus: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere")
+
+    class Full(io.BytesIO):
+        write = full  # type: ignore[assignment]
+
+    original = Path.open
+
+    def opened(path: Path, mode: str = "r", *arguments: Any, **others: Any) -> Any:
+        return Full() if mode == "ab" else original(path, mode, *arguments, **others)
+
+    waits: list[float] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", waits.append)
+        if when == "download":
+            patch.setattr(Path, "open", opened)
+        elif when == "unpacking":
+            patch.setattr(shutil, "copyfileobj", full)
+        else:
+            patch.setattr("miscnn.datasets.fetch.write_json", full)
+        with pytest.raises(DownloadError, match=r"No space left.*make room on the disk"):
+            fetch(server, tmp_path)
+    assert waits == []
+    assert len(server.asked) == 1
+    kept = {p.name for p in tmp_path.iterdir()}
+    assert kept <= {"Task04_Hippocampus.tar", "Task04_Hippocampus.tar.part.json"}
+    assert fetch(server, tmp_path).folder.is_dir()
+    assert len(server.asked) == (2 if when == "download" else 1)
+    assert [p.name for p in tmp_path.iterdir()] == ["Task04_Hippocampus"]
+
+
+@pytest.mark.parametrize("when", ["downloading", "unpacking"])
+def test_another_process_may_be_quicker(
+    when: str,
+    server: Server,
+    hippocampus: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It puts the folder there while we are at work, and removes the archive."""
+    name = "write_json" if when == "unpacking" else "download"
+    original = getattr(miscnn.datasets.fetch, name)
+
+    def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(miscnn.datasets.fetch, name, original)
+        fetch(server, tmp_path)
+        if when == "downloading":
+            (tmp_path / "Task04_Hippocampus.tar.part").write_bytes(b"ours")
+            raise DownloadError("what we wrote into has gone")
+        return original(*arguments)
+
+    monkeypatch.setattr(miscnn.datasets.fetch, name, overtaken)
+    found = fetch(server, tmp_path)
+    assert (found.folder / "SOURCE.json").is_file()
+    assert [p.name for p in tmp_path.iterdir()] == ["Task04_Hippocampus"]
+
+
+@pytest.mark.parametrize("what", ["file", "broken link", "link", "parent"])
+def test_where_no_folder_can_be_made(
+    what: str, server: Server, hippocampus: bytes, tmp_path: Path
+) -> None:
+    folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    target = folder / "Task04_Hippocampus"
+    if what == "parent":
+        folder.write_text("mine")
+    else:
+        folder.mkdir()
+    if what == "file":
+        target.write_text("mine")
+    elif "link" in what:
+        target.symlink_to(elsewhere)
+    if what == "link":  # to an empty folder on another disk, say
+        elsewhere.mkdir()
+        assert fetch(server, folder).folder == target
+        assert (elsewhere / "dataset.json").is_file()
+        assert target.is_symlink()
+        return
+    advice = {"file": "remove it, or name", "broken link": "link to", "parent": "name a folder in"}
+    with pytest.raises(DownloadError, match=advice[what]):
+        fetch(server, folder)
+    if what == "parent":
+        with pytest.raises(DownloadError, match="name a folder in"):
+            fetch_kits19(folder, (0,))
+
+
+@pytest.mark.parametrize("hidden", ["._T", ".DS_Store", "__MACOSX/._T", ".a/b"])
+def test_hidden_neighbours_of_the_one_folder_are_left_out(hidden: str, tmp_path: Path) -> None:
+    archive = tmp_path / "archive.tar"
+    archive.write_bytes(tar({hidden: b"x", "T/dataset.json": b"{}", "T/.hidden": b""}))
+    _unpack.unpack(archive, tmp_path / "target", lambda folder: None)
+    found = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*"))
+    assert found == ["archive.tar", "target", "target/.hidden", "target/dataset.json"]
+
+
+def test_members_that_do_not_fit_together(tmp_path: Path) -> None:
+    archive = tmp_path / "archive.tar"
+    archive.write_bytes(tar({"T/a": b"x", "T/a/b": b"y"}))
+    with pytest.raises(DownloadError, match=r"'T/a/b' cannot be written.*remove the archive"):
+        _unpack.unpack(archive, tmp_path / "target", lambda folder: None)
+    assert [p.name for p in tmp_path.iterdir()] == ["archive.tar"]
+
+
+def test_the_checksum_of_a_compressed_archive_counts(tmp_path: Path) -> None:
+    archive = tmp_path / "archive.tar.gz"
+    content = bytearray(gzip.compress(tar({"a": bytes(range(256)) * 9}), compresslevel=0))
+    content[1500] ^= 1  # in the file, which is stored as it is
+    archive.write_bytes(content)
+    with pytest.raises(DownloadError, match="CRC check failed"):
+        _unpack.unpack(archive, tmp_path / "target", lambda folder: None)
+    assert [p.name for p in tmp_path.iterdir()] == ["archive.tar.gz"]
+
+
+def test_pooch_says_nothing_and_is_left_as_it_was(server: Server, tmp_path: Path) -> None:
+    pooch = pytest.importorskip("pooch")
+    said: list[str] = []
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    logger, noting = pooch.get_logger(), Noting()
+    logger.addHandler(noting)
+    before = (logger.level, logger.disabled, list(logger.filters))
+    try:
+        logger.info("heard")
+        said.clear()
+        server.files["/case_00000/imaging.nii.gz"] = volume()
+        with pytest.raises(DownloadError, match="status 404"):  # there is no segmentation
+            fetch_kits19(tmp_path, (0,), mirror=server.url, progress=False)
+        assert said == []
+        assert (logger.level, logger.disabled, list(logger.filters)) == before
+        logger.info("heard")
+        assert said == ["heard"]
+    finally:
+        logger.removeHandler(noting)

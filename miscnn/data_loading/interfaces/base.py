@@ -87,6 +87,12 @@ class DataInterface(Configurable, ABC):
         self.label_values = label_values
         if label_values is not None:
             self.mapping = LabelMapping(label_values, classes, self.ignore_label)
+        if class_names is not None and (
+            isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names)
+        ):
+            raise ConfigurationError(
+                f"class_names={class_names!r}; expected a list of one name for each class"
+            )
         if class_names is not None and len(class_names) != classes:
             raise ConfigurationError(
                 f"class_names has {len(class_names)} names, but classes={classes}: name every "
@@ -182,6 +188,14 @@ class DataInterface(Configurable, ABC):
 
         For files that look as if they should be read and are not; folders that are ``ignored``
         (resolved paths) hold no subjects.
+        """
+        return []
+
+    def complete_predictions(self, indices: Sequence[str], output_path: str | Path) -> list[Path]:
+        """Write what is made of the predictions of several subjects; return the files.
+
+        Called when the predictions of ``indices`` have been saved, once for all of them. For
+        formats in which a subject is a part of a file; by default there is nothing to do.
         """
         return []
 

@@ -103,6 +103,10 @@ class MergedLabels(DataInterface):
         """Write ``sample.prediction`` (group numbers) onto the grid of the input."""
         return self.interface.save_prediction(sample, output_path)
 
+    def complete_predictions(self, indices: Sequence[str], output_path: str | Path) -> list[Path]:
+        """Write what is made of the predictions of several subjects."""
+        return self.interface.complete_predictions(indices, output_path)
+
     def has_segmentation(self, index: str) -> bool:
         """Tell whether there is a segmentation."""
         return self.interface.has_segmentation(index)

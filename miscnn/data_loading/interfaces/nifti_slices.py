@@ -67,8 +67,8 @@ class NIfTISliceInterface(DataInterface):
     in mm, ``volume``, ``slice``, ``slice_axis``, ``volume_affine`` and the volume's ``header``.
 
     The prediction of a slice is written to ``<volume>/slice_<number>.nii.gz``, a volume of one
-    voxel's depth in its place in space; :meth:`assemble` makes the prediction of the volume of
-    them.
+    voxel's depth in its place in space. When all slices of a volume are predicted, ``predict``
+    puts them together as ``<volume>.nii.gz`` (:meth:`complete_predictions`, :meth:`assemble`).
 
     Examples
     --------
@@ -268,6 +268,27 @@ class NIfTISliceInterface(DataInterface):
         path = Path(output_path) / f"{volume}.nii.gz"
         write_nifti(path, array, result_header(file.header, array.shape, array.dtype))
         return path
+
+    def complete_predictions(self, indices: Sequence[str], output_path: str | Path) -> list[Path]:
+        """Assemble every volume of ``indices`` of which all slices have a prediction.
+
+        Returns
+        -------
+        list of Path
+            ``<output_path>/<volume>.nii.gz`` of each. A volume whose slices do not fit together,
+            some being of an earlier run, is left out with a warning.
+        """
+        written = []
+        for volume in dict.fromkeys(split_index(index)[0] for index in indices):
+            paths = (slice_path(Path(output_path), volume, n) for n in range(self._slices(volume)))
+            if not all(path.exists() for path in paths):
+                _LOG.info("volume %r is not assembled: not all its slices are predicted", volume)
+                continue
+            try:
+                written.append(self.assemble(volume, output_path))
+            except SampleError as error:
+                _LOG.warning("%s", error)
+        return written
 
     def expected_files(self) -> str:
         """Tell the patterns of the image files."""
