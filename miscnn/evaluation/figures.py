@@ -81,16 +81,17 @@ def box_plot(
                 clip_on=False,
             )
         labels.append(_caption(name, len(values), n_undefined, n_infinite))
-    axes.set_xticks(range(len(labels)), labels)
+    # Names may hold dollar signs, which are no mathematics.
+    axes.set_xticks(range(len(labels)), labels, parse_math=False)
     axes.set_xlim(-0.6, len(labels) - 0.4)
-    axes.set_ylabel(METRICS[metric].title if metric in METRICS else metric)
+    axes.set_ylabel(METRICS[metric].title if metric in METRICS else metric, parse_math=False)
     if metric in METRICS and METRICS[metric].best == "zero":
         axes.axhline(0.0, color="0.6", lw=0.8, zorder=0)
     axes.grid(axis="y", color="0.9", lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     if title:
-        axes.set_title(title, fontsize="medium")
+        axes.set_title(title, fontsize="medium", parse_math=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
 

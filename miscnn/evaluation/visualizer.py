@@ -86,7 +86,8 @@ def overlay_png(
         if len(view.numbers) > 1:
             axes.set_title(f"slice {view.numbers[position]}", fontsize=8, pad=3)
     _mark_sides(grid[0], view)
-    figure.suptitle(title or sample.index, fontsize=10)
+    # Names may hold dollar signs, which are no mathematics.
+    figure.suptitle(title or sample.index, fontsize=10, parse_math=False)
     _legend(figure, view, names)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
@@ -130,7 +131,9 @@ def overlay_gif(
     axes.set_axis_off()
     picture = axes.imshow(render(view, low, _GIF_EDGE, _GIF_GREYS), interpolation="nearest")
     sides = _mark_sides(axes, view)
-    heading = figure.text(0.5, 1 - 30 / total, "", ha="center", va="center", fontsize=8.5)
+    heading = figure.text(
+        0.5, 1 - 30 / total, "", ha="center", va="center", fontsize=8.5, parse_math=False
+    )
     # Only these change: the rest is drawn once and put back for every frame.
     changing: list[tuple[Any, Any]] = [
         (axes, picture),
@@ -243,4 +246,6 @@ def _legend(figure: Figure, view: View, names: dict[int, str]) -> int:
         edgecolor="none",
     )
     legend.get_title().set_color("white")
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return 46 + 16 * -(-len(shown) // columns)

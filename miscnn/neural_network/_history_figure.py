@@ -81,7 +81,7 @@ def _draw_panel(
         axis.plot(epochs, values, color=colours[name], **style)
         sources.setdefault(source, style)
         shown[name] = colours[name]
-    axis.set_title(title, loc="left", fontsize="medium")
+    axis.set_title(title, loc="left", fontsize="medium", parse_math=False)
     keys = []
     if title != "loss" or len(shown) > 1:
         keys += [Line2D([], [], color=c, label=n.replace("_", " ")) for n, c in shown.items()]
@@ -94,7 +94,9 @@ def _draw_panel(
         place: dict[str, Any] = {"loc": "upper right" if title == "loss" else "lower right"}
     else:
         place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
-    axis.legend(handles=keys, frameon=False, fontsize="small", **place)
+    legend = axis.legend(handles=keys, frameon=False, fontsize="small", **place)
+    for text in legend.get_texts():  # names of the user's functions, no mathematics
+        text.set_parse_math(False)
 
 
 def _source(key: str, checked: bool) -> tuple[str, dict[str, Any]]:

@@ -88,3 +88,12 @@ def test_unknown_score_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no score 'nsd'; it has dice"):
         box_plot(table("dice", {"a": [0.5]}), tmp_path / "box.png", "nsd")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_are_no_mathematics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "$\\frac{$"
+    figure = drawn(table("dice", {name: [0.5, 0.7]}), tmp_path / "a.png", "dice", monkeypatch)
+    assert figure.axes[0].get_xticklabels()[0].get_text() == f"{name}\nn = 2"
+    assert (tmp_path / "a.png").stat().st_size > 1000
+    box_plot(table(name, {"a": [0.5, 0.7]}), tmp_path / "b.png", name, title=name)
+    assert (tmp_path / "b.png").stat().st_size > 1000

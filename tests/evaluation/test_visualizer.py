@@ -293,3 +293,13 @@ def test_real_volumes_can_be_shown(
     assert 0.1 < view.image.mean() < 0.9
     overlay_png(sample, tmp_path / "o.png")
     assert iio.imread(tmp_path / "o.png").std() > 10
+
+
+def test_names_are_no_mathematics(tmp_path: Path) -> None:
+    sample = oriented((0, 1, 2), (False, False, False))
+    sample.index = "$\\frac{$"
+    names = ["air", sample.index, "$"]
+    overlay_png(sample, tmp_path / "a.png", class_names=names)
+    overlay_gif(sample, tmp_path / "a.gif", class_names=names)
+    assert iio.imread(tmp_path / "a.png").any()
+    assert len(iio.imread(tmp_path / "a.gif")) > 1

@@ -220,3 +220,10 @@ def test_table_in_notebooks() -> None:
 
 def test_examples_in_docstrings() -> None:
     assert doctest.testmod(module).failed == 0
+
+
+def test_names_are_no_mathematics(tmp_path: Path) -> None:
+    name = "$\\frac{$"
+    values = {"loss": [1.0, 0.5], "other": [1.0, 0.5], name: [0.1, 0.2], f"val_{name}": [0.2, 0.3]}
+    History(values).plot(tmp_path / "h.png")
+    assert (tmp_path / "h.png").stat().st_size > 1000
