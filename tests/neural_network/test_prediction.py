@@ -9,11 +9,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import miscnn
 from miscnn import DataIO
 from miscnn.data_loading.interfaces import DictionaryInterface, NIfTIInterface
 from miscnn.data_loading.interfaces.merged import MergedLabels
+from miscnn.data_loading.interfaces.nifti_slices import NIfTISliceInterface
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, MissingFileError
+from miscnn.neural_network.architecture import UNetStandard
 from miscnn.neural_network.prediction import predict_subjects
 
 
@@ -82,3 +85,48 @@ def test_a_folder_without_subjects_is_an_error(folder: Path, kind: type) -> None
     ):
         predict(kind(folder / "images"), DataIO(merged))
     assert len(predict(kind(folder), data(None))) == 7
+
+
+def test_slices_that_were_predicted_become_volumes(tmp_path: Path) -> None:
+    """A network in 2D leaves the volumes behind, made of what it says of each slice."""
+    rng = np.random.default_rng(0)
+    affine = np.diag([-1.0, 1.0, 4.0, 1.0])
+    (tmp_path / "data").mkdir()
+    for name in ("a", "b"):
+        image = rng.normal(size=(16, 16, 3)).astype(np.float32)
+        nib.save(nib.Nifti1Image(image, affine), tmp_path / f"data/{name}.nii.gz")
+    interface = NIfTISliceInterface(classes=3, image="*.nii.gz")
+    data_io = DataIO(interface, tmp_path / "data", tmp_path / "out")
+    recipe = miscnn.Preprocessor(data_io, 1, data_aug=None, analysis="fullimage")
+    model = miscnn.NeuralNetwork(recipe, UNetStandard(n_filters=4, depth=1))
+    slices = data_io.get_indiceslist()
+    assert len(slices) == 6
+    assert model.predict(slices[:4], verbose=0) is None  # all of a, one of b
+    assert [p.name for p in (tmp_path / "out").glob("*.nii.gz")] == ["a.nii.gz"]
+    expected = np.stack(model.predict(slices[:3], return_output=True, verbose=0), axis=-1)
+    assert len(np.unique(expected)) > 1
+    found = nib.load(tmp_path / "out/a.nii.gz")
+    np.testing.assert_array_equal(np.asarray(found.dataobj), expected)
+    np.testing.assert_array_equal(found.affine, affine)
+    model.predict(slices[4:], output_path=tmp_path / "out", verbose=0)
+    expected = np.stack(model.predict(slices[3:], return_output=True, verbose=0), axis=-1)
+    found = nib.load(tmp_path / "out/b.nii.gz")
+    np.testing.assert_array_equal(np.asarray(found.dataobj), expected)
+
+
+def test_completing_is_handed_on_and_only_for_what_was_written(folder: Path) -> None:
+    asked: list[Any] = []
+
+    class Noting(NIfTIInterface):
+        def complete_predictions(self, indices: Any, output_path: Any) -> list[Path]:
+            asked.append((list(indices), output_path))
+            return []
+
+    out = folder / "out"
+    merged = MergedLabels(Noting(classes=3, image="images/*.nii.gz"), ((0,), (1, 2)))
+    data_io = DataIO(merged, folder, out)
+    predict(["c1", "c5"], data_io)
+    assert asked == []
+    predict_subjects(["c1", "c5"], data_io, threshold, verbose=0)
+    predict_subjects("c2", data_io, threshold, output_path=folder / "else", verbose=0)
+    assert asked == [(["c1", "c5"], out), (["c2"], folder / "else")]
