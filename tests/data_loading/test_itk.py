@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gc
+import gzip
 import itertools
 from pathlib import Path
 
@@ -356,3 +358,18 @@ def test_a_real_brain_with_a_flipped_axis(real_data: Path, tmp_path: Path) -> No
     written = data_io.save_prediction(sample)
     assert grid_of(written) == grid_of(path)
     np.testing.assert_array_equal(array_of(sitk.ReadImage(str(written))), labels)
+
+
+def test_nrrd_with_bzip2_is_refused_before_simpleitk(tmp_path: Path) -> None:
+    values = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    head = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 3 4\nencoding: {}\n\n"
+    interface = ITKInterface(image="*.nrrd")
+    interface.initialize(tmp_path)
+    for name in ("bzip2", "bz2"):
+        content = bz2.compress(values.tobytes("F"))
+        (tmp_path / "a.nrrd").write_bytes(head.format(name).encode() + content)
+        with pytest.raises(UnreadableFileError, match=f"encoded as '{name}'; save it with gzip"):
+            interface.load_geometry("a")
+    content = gzip.compress(values.tobytes("F"))
+    (tmp_path / "a.nrrd").write_bytes(head.format("gzip").encode() + content)
+    np.testing.assert_array_equal(interface.load_image("a")[0], values)

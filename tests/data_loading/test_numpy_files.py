@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.interfaces.numpy_files import NumPyInterface
-from miscnn.exceptions import ConfigurationError, GridMismatchError, UnreadableFileError
+from miscnn.exceptions import (
+    ConfigurationError,
+    GridMismatchError,
+    SampleError,
+    UnreadableFileError,
+)
 
 AFFINE = np.array([[0, -0.5, 0, 7.0], [0.25, 0, 0, -8], [0, 0, 2, 9], [0, 0, 0, 1]])
 
@@ -88,6 +93,54 @@ def test_channels_share_a_grid(image: NDArray, tmp_path: Path) -> None:
     interface.initialize(tmp_path)
     with pytest.raises(GridMismatchError):
         interface.load_image("a")
+
+
+def test_a_segmentation_that_tells_no_grid_lies_on_the_image(
+    image: NDArray, tmp_path: Path
+) -> None:
+    labels = (image > 0).astype(np.uint8)
+    np.savez(tmp_path / "a_image.npz", image=image, affine=AFFINE)
+    np.save(tmp_path / "a_mask.npy", labels)
+    for spacing in (None, (1, 2, 3)):
+        interface = NumPyInterface(image="*_image.npz", segmentation="*_mask.npy", spacing=spacing)
+        data_io = DataIO(interface, tmp_path)
+        assert interface.load_segmentation_geometry("a") is None
+        sample = data_io.sample_loader("a")
+        np.testing.assert_array_equal(sample.segmentation[..., 0], labels)
+        np.testing.assert_array_equal(sample.geometry.affine, AFFINE)
+        assert data_io.verify().ok
+    archives = NumPyInterface(image="*_image.npz", segmentation="*_mask.npz")
+    np.savez(tmp_path / "a_mask.npz", segmentation=labels)
+    data_io = DataIO(archives, tmp_path)
+    np.testing.assert_array_equal(data_io.sample_loader("a").segmentation[..., 0], labels)
+    np.savez(tmp_path / "a_mask.npz", segmentation=labels[:-1])  # the shape is compared
+    with pytest.raises(SampleError, match=r"\(3, 5, 6"):
+        data_io.sample_loader("a")
+    np.savez(tmp_path / "a_mask.npz", segmentation=labels, spacing=[1, 1, 1])
+    with pytest.raises(GridMismatchError):
+        data_io.sample_loader("a")
+
+
+@pytest.mark.parametrize("name", ["segmentation", "prediction", "probabilities"])
+def test_a_segmentation_is_no_image(name: str, image: NDArray, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **{name: image, "spacing": np.ones(3)})
+    interface = NumPyInterface(image="*.npz", segmentation="*.npz")
+    interface.initialize(tmp_path)
+    with pytest.raises(UnreadableFileError, match=f"holds {name}, spacing; expected 'image'"):
+        interface.load_image("a")
+    np.testing.assert_array_equal(interface.load_segmentation("a"), image)
+
+
+@pytest.mark.parametrize("spacing", [[1, -2, 3], [1, 2], [1, 0, 3], [1, 2, np.nan], [[1, 2, 3]], 2])
+def test_voxel_sizes_in_a_file_are_checked(spacing: Any, image: NDArray, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", image=image, spacing=spacing)
+    interface = NumPyInterface(image="*.npz", spacing=(1, 1, 1))
+    interface.initialize(tmp_path)
+    for load in (interface.load_image, interface.load_geometry):
+        with pytest.raises(UnreadableFileError, match="expected 3 sizes in mm above 0"):
+            load("a")
+    np.savez(tmp_path / "a.npz", image=image, spacing=[1, 2, 3])
+    assert interface.load_geometry("a").spacing == (1, 2, 3)
 
 
 class _Evil:

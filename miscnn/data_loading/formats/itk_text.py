@@ -19,16 +19,14 @@ from miscnn.data_loading.formats.nrrd_text import LARGEST_DIMENSION, allowed
 _LARGEST_HEADER = 1 << 20
 _LONGEST_LINE = 1 << 16
 _META_LONGEST_LINE = 4096
-# What a compressed byte can become at most: deflate; bzip2 by its blocks of 900 kB.
+# What a byte of deflate can become at most.
 DEFLATE_BEST = 1032
-_BZIP2_BEST = 30_000
 
+# By encoding; SimpleITK cannot decompress bzip2.
 _NRRD_FACTORS = {
     "raw": 1.0,
     "gz": DEFLATE_BEST,
     "gzip": DEFLATE_BEST,
-    "bz2": _BZIP2_BEST,
-    "bzip2": _BZIP2_BEST,
     **dict.fromkeys(("txt", "text", "ascii"), -1.0),
     "hex": 0.5,
 }

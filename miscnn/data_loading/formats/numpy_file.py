@@ -37,6 +37,8 @@ class NumpyFile:
         Shape (4, 4), float64.
     key : str or None
         Name of the array in an archive.
+    placed : bool
+        Whether the file itself tells an affine or voxel sizes.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class NumpyFile:
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
     key: str | None
+    placed: bool
 
     def read(self) -> NDArray[Any]:
         """Read the values in native byte order, Fortran order as it stands in the file."""
@@ -69,8 +72,18 @@ def array_names(path: Path) -> list[str]:
         return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
 
 
+def is_spacing(sizes: Sequence[float] | NDArray[np.float64], axes: int) -> bool:
+    """Tell whether these are so many voxel sizes in mm, finite and above 0."""
+    return np.shape(sizes) == (axes,) and all(np.isfinite(size) and size > 0 for size in sizes)
+
+
 def open_numpy(
-    path: Path, index: str, keys: Sequence[str], spacing: Sequence[float] | None
+    path: Path,
+    index: str,
+    keys: Sequence[str],
+    spacing: Sequence[float] | None,
+    axes: int,
+    others: Sequence[str] = (),
 ) -> NumpyFile:
     """Read and check the header of an array.
 
@@ -80,9 +93,13 @@ def open_numpy(
     index : str
     keys : sequence of str
         Names of the array in an archive, the first one that is there counts. An archive of one
-        array (besides ``affine`` and ``spacing``) may give it any name.
+        array (besides ``affine`` and ``spacing``) may give it any name but ``others``.
     spacing : sequence of float, optional
         Voxel sizes in mm for files that tell none.
+    axes : int
+        Number of spatial axes, and of voxel sizes in a file.
+    others : sequence of str
+        Names of arrays that are something else.
 
     Raises
     ------
@@ -101,13 +118,14 @@ def open_numpy(
         if magic == b"\x93NUMPY":
             with path.open("rb") as file:
                 shape = _header(file, size, path, index)
-            return NumpyFile(path, index, shape, _affine(None, spacing, path, index), None)
+            affine = _affine({}, spacing, axes, path, index)
+            return NumpyFile(path, index, shape, affine, None, False)
         if not magic.startswith(b"PK"):
             refuse(path, index, f"not a .npy or .npz file; it begins with {magic!r}")
         names = array_names(path)
         arrays = [name for name in names if name not in _GRID]
         key = next((key for key in keys if key in names), None)
-        if key is None and len(arrays) == 1:
+        if key is None and len(arrays) == 1 and arrays[0] not in others:
             key = arrays[0]
         if key is None:
             refuse(path, index, f"it holds {', '.join(names) or 'nothing'}; expected {keys[0]!r}")
@@ -117,7 +135,8 @@ def open_numpy(
             with archive.open(info) as member:
                 shape = _header(member, possible, path, index)
             grid = {n: _small(archive, n, path, index) for n in _GRID if n in names}
-        return NumpyFile(path, index, shape, _affine(grid, spacing, path, index), key)
+        affine = _affine(grid, spacing, axes, path, index)
+        return NumpyFile(path, index, shape, affine, key, bool(grid))
 
 
 def _header(file: IO[bytes], size: int, path: Path, index: str) -> tuple[int, ...]:
@@ -155,13 +174,13 @@ def _small(archive: zipfile.ZipFile, name: str, path: Path, index: str) -> NDArr
 
 
 def _affine(
-    grid: dict[str, NDArray[np.float64]] | None,
+    grid: dict[str, NDArray[np.float64]],
     spacing: Sequence[float] | None,
+    axes: int,
     path: Path,
     index: str,
 ) -> NDArray[np.float64]:
     """Return the affine (4, 4) of what a file tells; the constructor's spacing if nothing."""
-    grid = grid or {}
     affine = np.eye(4)
     if "affine" in grid:
         matrix = grid["affine"]
@@ -170,9 +189,10 @@ def _affine(
         n = len(matrix) - 1
         affine[:n, :n], affine[:n, 3] = matrix[:n, :n], matrix[:n, n]
         return affine
+    if "spacing" in grid and not is_spacing(grid["spacing"], axes):
+        found = np.array2string(grid["spacing"], threshold=9)
+        refuse(path, index, f"its spacing is {found}, expected {axes} sizes in mm above 0")
     sizes = grid.get("spacing", np.asarray(spacing if spacing is not None else (), np.float64))
-    if sizes.ndim != 1 or len(sizes) > 3:
-        refuse(path, index, f"its spacing has shape {sizes.shape}, expected two or three sizes")
     affine[range(len(sizes)), range(len(sizes))] = sizes
     return affine
 

@@ -257,13 +257,19 @@ class FileInterface(DataInterface):
         return path
 
     def load_prediction(self, index: str, output_path: str | Path) -> NDArray[Any]:
-        """Read back a prediction: labels, or probabilities with a last axis."""
+        """Read back a prediction: labels, or probabilities (real numbers) with a last axis."""
         stem = Path(output_path) / check_index(index)
         candidates = [stem.parent / (stem.name + ending) for ending in self.endings]
         existing = [path for path in candidates if path.exists()]
         # labels and probabilities may have different endings: what was written last counts
         path = max(existing, key=lambda p: p.stat().st_mtime_ns, default=candidates[0])
-        return self._arrange(self.open_labels(path, index), index)
+        array = self._arrange(self.open_prediction(path, index), index)
+        # real numbers are never labels: the axis of a single class is not in the file
+        return array[..., None] if array.dtype.kind == "f" and array.ndim == self._ndim else array
+
+    def open_prediction(self, path: Path, index: str) -> ImageFile:
+        """Read and check the header of a prediction; as a segmentation's by default."""
+        return self.open_labels(path, index)
 
     def result_ending(self, sample: Sample) -> str:
         """Return how the file of a prediction ends; the format's first ending unless replaced."""

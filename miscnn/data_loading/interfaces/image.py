@@ -55,15 +55,23 @@ class ImageInterface(FileInterface):
     -----
     Arrays are ``(x, y[, c])``: the first axis runs along a row of pixels to the right, the second
     one down, as NIfTI and SimpleITK have it. (MIScnn 1.x had rows first.) Values are those stored:
-    1-bit pixels are 0 and 1, those of 2 and 4 bits are not stretched. The transparency of images
-    is not read, and a rotation noted by a camera (EXIF) is not applied, to images as to masks.
+    1-bit pixels are 0 and 1, those of 2 and 4 bits are not stretched, and those of TIFF in which
+    zero is white (MINISWHITE) are not inverted, whatever the compression. The transparency of
+    images is not read, and a rotation noted by a camera (EXIF) is not applied, to images as to
+    masks.
+
+    TIFF is read with no compression, deflate and PackBits; with LZW and JPEG as far as Pillow
+    keeps the values: one band of 1 to 16 bits, of 16 or 32 with a sign, or float32 (the latter
+    little-endian), and colours of 8 bits. The rest is refused, unless ``imagecodecs`` is
+    installed.
 
     Masks in a palette hold the palette's indices, unless ``label_colours`` is given. Masks in
     colour need it, unless their colours are grey; masks from JPEG are refused if they hold
     anything but label values, since the compression has changed them.
 
     Predictions are PNG with 8 or 16 bits, never JPEG; stacks, probabilities (float32, classes as
-    samples of a pixel) and negative or larger values are TIFF.
+    samples of a pixel) and negative or larger values are TIFF. PNG gets the colours of
+    ``label_colours`` as a palette; without a palette, predictions hold classes.
 
     Examples
     --------
@@ -149,6 +157,10 @@ class ImageInterface(FileInterface):
         """Read and check the header of a mask or a prediction."""
         return self._open(path, index, self._mask_values)
 
+    def open_prediction(self, path: Path, index: str) -> Picture:
+        """Read and check the header of a prediction, whose colours lie in a palette at most."""
+        return self._open(path, index, self._prediction_values)
+
     def result_ending(self, sample: Sample) -> str:
         """Return ``.png`` for a label map that fits into one, else ``.tif``."""
         labels = sample.prediction
@@ -196,6 +208,12 @@ class ImageInterface(FileInterface):
     def _image_values(self, pixels: Pixels, name: str, index: str) -> NDArray[Any]:
         return image_values(pixels, self.img_type)
 
+    def _prediction_values(self, pixels: Pixels, name: str, index: str) -> NDArray[Any]:
+        bands = pixels.values.ndim - pixels.spatial
+        if bands == 0 and pixels.palette is None and not pixels.lossy:
+            return pixels.values  # classes: stacks and more than 8 bits have no palette
+        return self._mask_values(pixels, name, index)
+
     def _mask_values(self, pixels: Pixels, name: str, index: str) -> NDArray[Any]:
         # of a mapping, its keys
         known = range(self.classes) if self.label_values is None else self.label_values
@@ -203,7 +221,10 @@ class ImageInterface(FileInterface):
         return mask_values(pixels, self._colours, allowed, name, index)
 
     def _palette(self, labels: NDArray[Any]) -> NDArray[np.uint8] | None:
-        if self._colours is None or labels.max(initial=0) >= min(len(self._colours.palette), 256):
+        """Return the colours of labels; None where a label has none, or lies beyond a palette."""
+        if self._colours is None or labels.max(initial=0) > 255:
+            return None
+        if not np.isin(labels, list(self._colours.class_of.values())).all():
             return None
         return self._colours.palette[:256]
 

@@ -14,9 +14,11 @@ from miscnn.data_loading._problems import Remark
 from miscnn.data_loading.formats.numpy_file import (
     NumpyFile,
     array_names,
+    is_spacing,
     open_numpy,
     write_numpy,
 )
+from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.interfaces.files import FileInterface
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
@@ -42,8 +44,8 @@ class NumPyInterface(FileInterface):
     -----
     Arrays are ``(x, y, z[, c])`` or ``(x, y[, c])``, as they stand in the file. In an archive the
     image is named ``image``, the segmentation ``segmentation``; an archive with one array may
-    give it any name. ``affine`` (4, 4) or ``spacing`` in mm beside it say where it lies.
-    Objects are never unpickled.
+    give it any other name. ``affine`` (4, 4) or ``spacing`` in mm beside it say where it lies; a
+    segmentation without them lies on the image's grid. Objects are never unpickled.
 
     Predictions are ``.npz`` with ``prediction`` (labels) or ``probabilities``, and ``affine``; of
     a ``.npy`` image, ``.npy`` with the array alone.
@@ -84,19 +86,24 @@ class NumPyInterface(FileInterface):
             listing,
         )
         n = self._ndim
-        if spacing is not None and (
-            len(spacing) != n or not all(np.isfinite(s) and s > 0 for s in spacing)
-        ):
+        if spacing is not None and not is_spacing(spacing, n):
             raise ConfigurationError(f"spacing={spacing!r}: expected {n} sizes in mm above 0")
         self.spacing = spacing
 
     def open_file(self, path: Path, index: str) -> NumpyFile:
         """Read and check the header of an image."""
-        return open_numpy(path, index, ("image",), self.spacing)
+        return open_numpy(path, index, ("image",), self.spacing, self._ndim, _LABEL_KEYS)
 
     def open_labels(self, path: Path, index: str) -> NumpyFile:
         """Read and check the header of a segmentation or a prediction."""
-        return open_numpy(path, index, _LABEL_KEYS, self.spacing)
+        return open_numpy(path, index, _LABEL_KEYS, self.spacing, self._ndim)
+
+    def load_segmentation_geometry(self, index: str) -> Geometry | None:
+        """Return the segmentation's grid; None if its file tells neither affine nor spacing."""
+        if not self.has_segmentation(index):
+            return None
+        file = self.open_labels(self._label_path(index), index)
+        return self._grid(file) if file.placed else None
 
     def has_segmentation(self, index: str) -> bool:
         """Tell whether there is a file with the segmentation that names it as such."""
