@@ -19,11 +19,11 @@ from miscnn.evaluation.detailed_validation import (
 from miscnn.evaluation.splits import Fold, hold_out
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._callback_copies import Callbacks
+from miscnn.neural_network._recipe import DEFAULT_EPOCHS
 
 _log = logging.getLogger("miscnn.evaluation")
 
 _CHOICES = ("worst", "median", "best")
-_DEFAULT_EPOCHS = 20
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Settings:
     def n_epochs(self) -> int | None:
         """Number of epochs; None if only the time counts."""
         if self.epochs is None and self.max_minutes is None:
-            return _DEFAULT_EPOCHS
+            return DEFAULT_EPOCHS
         return self.epochs
 
     def check(self, model: EvaluatedModel, folds: Sequence[Fold]) -> None:

@@ -136,7 +136,8 @@ def detailed_validation(
     -------
     ScoreTable
         All scores of all foreground classes (:mod:`miscnn.evaluation.scores`), volume by volume
-        in mm on the grid of the input; then those of the preprocessor's regions. The slices
+        in mm on the grid of the input; then those of the preprocessor's regions of several
+        labels. The slices
         are those across the preprocessor's ``slice_axis``; where it gives none, across that of
         each scan's geometry.
     """
@@ -182,8 +183,10 @@ def score_sample(
     """Score the prediction of a sample against its segmentation.
 
     Regions, which are unions of labels, follow after the classes under their own names; in place
-    of a label they have the numbers from ``classes`` on. Voxels of the data set's ignore label
-    count as background in both, see :func:`without_ignored`.
+    of a label they have ``classes`` plus their number. Those of a single label are that class
+    already and are not scored again. One that is called like a class is told as ``<name>
+    (region)``. Voxels of the data set's ignore label count as background in both, see
+    :func:`without_ignored`.
 
     Raises
     ------
@@ -209,7 +212,9 @@ def score_sample(
     axis = geometry.slice_axis if geometry.ndim == 3 else None
     unions: dict[int, tuple[int, ...]] = {}
     for number, (name, labels) in enumerate(regions.regions if regions else (), sample.classes):
-        names[number], unions[number] = name, labels
+        if len(labels) > 1:
+            taken = name in names.values()
+            names[number], unions[number] = f"{name} (region)" if taken else name, labels
     return [
         ScoreRow(fold, sample.index, label, names[label], metric, value, n_slices, thickness)
         for label, metric, value in score_subject(

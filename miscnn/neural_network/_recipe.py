@@ -15,6 +15,9 @@ import numpy as np
 
 from miscnn._configurable import Configurable, json_values, serialize
 
+DEFAULT_EPOCHS = 20
+"""Epochs of a training for which neither their number nor a time is given."""
+
 # Of a network, and of a stack of networks.
 _RECIPE_PARTS = (
     *("architecture", "loss", "learning_rate", "optimizer_recipe", "schedule", "precision"),

@@ -41,3 +41,14 @@ def seeded(seed: int) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
+
+
+def uncompiled(model: Any) -> Any:
+    """Return a view of a Keras model, with the same variables, that was never compiled.
+
+    Keras writes the variables of the optimizer, twice as many as the network's, into every
+    ``.keras`` file, whatever ``include_optimizer`` says.
+    """
+    view = object.__new__(type(model))
+    vars(view).update({**vars(model), "compiled": False, "optimizer": None})
+    return view

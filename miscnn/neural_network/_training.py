@@ -15,7 +15,7 @@ import numpy as np
 from miscnn._keras import keras
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._checkpoint_file import CheckpointFile
-from miscnn.neural_network._recipe import recipe_of
+from miscnn.neural_network._recipe import DEFAULT_EPOCHS, recipe_of
 from miscnn.neural_network._state import seeded
 from miscnn.neural_network._volume_dice import foreground_dice, region_dice
 from miscnn.neural_network.callbacks.course import Course
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("miscnn.neural_network.training")
 
-_DEFAULT_EPOCHS = 20
 _ENDLESS = 10**9
 _COUNTS = ("epochs", "iterations", "early_stopping", "validate_volumes", "checkpoint_every")
 
@@ -94,7 +93,7 @@ class TrainingPlan:
     def last_epoch(self) -> int | None:
         """Number of epochs; None if only the time counts."""
         if self.epochs is None and self.max_minutes is None:
-            return _DEFAULT_EPOCHS
+            return DEFAULT_EPOCHS
         return self.epochs
 
     @property

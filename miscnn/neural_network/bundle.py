@@ -46,7 +46,7 @@ def save(model: NeuralNetwork, folder: str | Path) -> None:
         {
             "format": _FORMAT,
             "versions": {"miscnn": __version__, "keras": keras.__version__},
-            "interface": serialize(model.preprocessor.data.interface),
+            "interface": _interface_document(model),
             "preprocessor": config,
             "architecture": serialize(model.architecture),
             "loss": keras.losses.serialize(model.loss),
@@ -254,6 +254,14 @@ def _clear(folder: Path) -> None:
     for entry in folder.iterdir():
         if _MEMBER.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
+
+
+def _interface_document(model: NeuralNetwork) -> dict[str, Any]:
+    """Describe the data interface without the subjects that it was trained on."""
+    document = serialize(model.preprocessor.data.interface)
+    if isinstance(document["config"].get("listing"), dict):
+        document["config"]["listing"] = {}
+    return document
 
 
 def _recipe_config(model: NeuralNetwork) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from miscnn._keras import keras
 from miscnn._optional import optional
 from miscnn._version import __version__
 from miscnn.exceptions import ConfigurationError
+from miscnn.processing.regions import THRESHOLD, Regions
 
 __all__ = ["DESCRIPTION", "ExportFormat", "export_network"]
 
@@ -41,15 +42,17 @@ def export_network(
     *,
     required_multiple: int | Sequence[int] = 1,
     opset: int = 17,
+    regions: Regions | None = None,
 ) -> Path:
     """Write a network for inference outside of this library; no code of ours is needed there.
 
     The exported network takes float32 images ``(batch, x, y[, z], channels)``, channels last,
-    and returns float32 probabilities ``(batch, x, y[, z], classes)``. The sizes of batch and
-    spatial axes stay free where the network leaves them free (spatial ones in multiples of
-    ``required_multiple``). Of a network with deep supervision only the output at full resolution
-    is exported; one trained in mixed precision is exported in float32. What the recipe does before
-    and after the network (resampling, windowing, normalising, windows) is not part of the file.
+    and returns float32 probabilities ``(batch, x, y[, z], classes)``, or of regions in their place.
+    The sizes of batch and spatial axes stay free where the network leaves them free (spatial ones
+    in multiples of ``required_multiple``). Of a network with deep supervision only the output at
+    full resolution is exported; one trained in mixed precision is exported in float32. What the
+    recipe does before and after the network (resampling, windowing, normalising, windows) is not
+    part of the file.
 
     A description goes along, as JSON: in an ONNX file under the key ``miscnn`` of its metadata,
     in a SavedModel as ``miscnn.json`` in its folder.
@@ -66,6 +69,8 @@ def export_network(
         What the spatial axes must be a multiple of; it goes into the description.
     opset : int
         Version of ONNX' operators. The default is read by onnxruntime 1.12 and later.
+    regions : Regions, optional
+        What the outputs stand for, if not for classes; it goes into the description.
 
     Returns
     -------
@@ -76,7 +81,8 @@ def export_network(
     ------
     ConfigurationError
         If the format is unknown, Keras runs on another backend than TensorFlow, a package is
-        missing, the network has several inputs, or the path cannot be written to.
+        missing, the network has several inputs or another number of outputs than there are
+        regions, or the path cannot be written to.
 
     Notes
     -----
@@ -104,7 +110,7 @@ def export_network(
     (image,) = keras_model.inputs
     if isinstance(required_multiple, int):
         required_multiple = (required_multiple,) * (len(image.shape) - 2)
-    description = _description(keras_model, required_multiple)
+    description = _description(keras_model, required_multiple, regions)
     network = _in_float32(keras_model)
     # Spelled out, since Keras knows the inputs of models that have been called only.
     signature = [keras.InputSpec(shape=tuple(image.shape), dtype="float32", name=_INPUT)]
@@ -162,7 +168,9 @@ def _unwritable(path: Path, reason: Any) -> ConfigurationError:
     )
 
 
-def _description(keras_model: Any, required_multiple: Sequence[int]) -> dict[str, Any]:
+def _description(
+    keras_model: Any, required_multiple: Sequence[int], regions: Regions | None
+) -> dict[str, Any]:
     (image,) = keras_model.inputs
     axes = ["batch", *_AXES[: len(image.shape) - 2]]
     versions = {"miscnn": __version__, "keras": keras.__version__}
@@ -175,13 +183,36 @@ def _description(keras_model: Any, required_multiple: Sequence[int]) -> dict[str
         "format": 1,
         "name": keras_model.name,
         "input": {"layout": [*axes, "channels"], "dtype": "float32", "channels": image.shape[-1]},
-        "output": {
-            "layout": [*axes, "classes"],
-            "dtype": "float32",
-            "classes": keras_model.output_shape[-1],
-        },
+        "output": _output(keras_model, axes, regions),
         "required_multiple": [int(multiple) for multiple in required_multiple],
         "versions": versions,
+    }
+
+
+def _output(keras_model: Any, axes: Sequence[str], regions: Regions | None) -> dict[str, Any]:
+    (output, *_) = keras_model.outputs  # the first has the full resolution
+    layer = output._keras_history.operation
+    meaning: dict[str, Any] = {"classes": output.shape[-1]}
+    if regions is not None:
+        if len(regions) != output.shape[-1]:
+            raise ConfigurationError(
+                f"the network has {output.shape[-1]} outputs, but there are {len(regions)} "
+                f"regions: {', '.join(regions.names)}"
+            )
+        meaning = {
+            "regions": {
+                "names": list(regions.names),
+                "labels": [list(labels) for labels in regions.labels],
+                "class_order": list(regions.class_order),
+                "threshold": THRESHOLD,
+            }
+        }
+    (last_axis,) = meaning
+    return {
+        "layout": [*axes, last_axis],
+        "dtype": "float32",
+        "activation": getattr(getattr(layer, "activation", None), "__name__", None),
+        **meaning,
     }
 
 

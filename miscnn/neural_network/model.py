@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +19,8 @@ from miscnn.neural_network._class_weights import read_class_weights
 from miscnn.neural_network._network import BuiltNetwork
 from miscnn.neural_network._precision import precision_scope
 from miscnn.neural_network._recipe import differences_of, recipe_of
+from miscnn.neural_network._regions import other_outputs
+from miscnn.neural_network._state import uncompiled
 from miscnn.neural_network._training import TrainingPlan, restore, train
 from miscnn.neural_network.checkpoint import BEST, LAST
 from miscnn.neural_network.export import ExportFormat, export_network
@@ -24,6 +28,8 @@ from miscnn.neural_network.history import History
 from miscnn.neural_network.inference import predict_probabilities
 from miscnn.neural_network.prediction import Subjects, check_finite, predict_subjects
 from miscnn.neural_network.transfer import TransferReport, transfer_weights
+
+_log = logging.getLogger("miscnn.neural_network.model")
 
 
 class NeuralNetwork(BuiltNetwork):
@@ -327,6 +333,9 @@ class NeuralNetwork(BuiltNetwork):
 
     def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
         """Predict one sample; return a label map, or probabilities ``(…, classes)``."""
+        recipe = self.preprocessor
+        if recipe.regions is not None:  # a bundle may have been given other data since
+            recipe.regions.check(recipe.classes)
         check_finite(sample)
         if not self._use_statistics():
             raise NotFittedError(
@@ -374,15 +383,24 @@ class NeuralNetwork(BuiltNetwork):
         Returns
         -------
         TransferReport
-            Which weights were loaded, and which were not and why; it is logged, too.
+            Which weights were loaded, and which were not and why; it is logged, too. It warns
+            where the source's outputs, taken over, stand for other regions (a ``.keras`` file by
+            itself does not say).
 
         Raises
         ------
         ConfigurationError
             If nothing fits.
         """
+        warning = other_outputs(source, self.preprocessor)
         source = source.model if isinstance(source, BuiltNetwork) else source
-        report = transfer_weights(self.model, source, channels, custom_objects=custom_objects)
+        report = transfer_weights(
+            self.model, source, channels, custom_objects=custom_objects, log=False
+        )
+        last = self.model.weights[-1].path
+        if warning and not any(last.endswith(weight.path) for weight in report.not_loaded):
+            report = replace(report, warning=warning)
+        report.log()
         self._compile()  # what an optimizer remembers belongs to the weights there were
         self._loaded_weights = self.model.get_weights()
         self._given_architecture = self.architecture  # what the weights are of stays
@@ -396,18 +414,27 @@ class NeuralNetwork(BuiltNetwork):
         What the recipe does before and after the network is not in it; see
         :func:`~miscnn.neural_network.export.export_network`.
         """
-        return export_network(self.model, path, format, required_multiple=self.multiple)
+        return export_network(
+            self.model,
+            path,
+            format,
+            required_multiple=self.multiple,
+            regions=self.preprocessor.regions,
+        )
 
     def dump(self, file_path: str | Path) -> None:
         """Write the Keras model (``.keras``), without the recipe; see :meth:`save` for both."""
         from miscnn.neural_network.bundle import remove_folder
 
         with atomic_path(file_path) as temporary:
-            self.model.save(temporary, include_optimizer=False)
+            uncompiled(self.model).save(temporary)
             remove_folder(file_path)  # an ensemble's of the same name
 
     def load(self, file_path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> None:
         """Read a Keras model that :meth:`dump` wrote; it is compiled as this one was."""
+        warning = other_outputs(file_path, self.preprocessor)
+        if warning:
+            _log.warning("%s: %s", file_path, warning)
         with self.distribution.scope(), precision_scope(self.precision):
             self.model = keras.models.load_model(
                 file_path, custom_objects=dict(custom_objects or {}), compile=False

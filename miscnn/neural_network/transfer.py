@@ -66,12 +66,15 @@ class TransferReport:
     unused : tuple of Weight
         Variables of the source whose name the network does not have. Those of a name in common
         and another shape are in ``not_loaded``.
+    warning : str
+        What is to be known of weights that were loaded although they fit by shape only.
     """
 
     source: str
     loaded: tuple[Weight, ...] = field(repr=False)
     not_loaded: tuple[Weight, ...] = field(repr=False)
     unused: tuple[Weight, ...] = field(repr=False)
+    warning: str = ""
 
     @property
     def complete(self) -> bool:
@@ -106,7 +109,14 @@ class TransferReport:
         lines += _table("loaded with a change:", changed)
         lines += _table("not loaded:", self.not_loaded)
         lines += _table(f"in the source only ({self.unused_parameters:,} values):", self.unused)
+        if self.warning:
+            lines.append(f"  warning: {self.warning}")
         return "\n".join(lines)
+
+    def log(self) -> None:
+        """Log it: as a warning if anything was not loaded or there is one, else as information."""
+        level = logging.INFO if self.complete and not self.warning else logging.WARNING
+        _log.log(level, "%s", self)
 
 
 def transfer_weights(
@@ -221,7 +231,7 @@ def transfer_weights(
         ),
     )
     if log:
-        _log.log(logging.INFO if report.complete else logging.WARNING, "%s", report)
+        report.log()
     return report
 
 

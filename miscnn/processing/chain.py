@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,11 +165,9 @@ def undo_chain(
         view.geometry = step.geometry
         view.extended = dict(step.extended)
         view.prediction = prediction
-        fused = getattr(subfunction, "postprocessing_argmax", None)
+        fused = _fused(subfunction, regions)
         if keep and not activation_output and fused is not None and position == 0:
-            # without all classes on the fine grid
-            given = (view, prediction) if regions is None else (view, prediction, regions)
-            return np.asarray(fused(*given))
+            return np.asarray(fused(view, prediction))  # without all classes on the fine grid
         if keep and regions is not None:  # to a subfunction the first channel is the background
             prediction = np.concatenate([_background(prediction), prediction], axis=-1)
             prediction = subfunction.postprocessing(view, prediction, keep)[..., 1:]
@@ -183,6 +183,19 @@ def undo_chain(
             "changes the shape needs a postprocessing() that undoes it"
         )
     return prediction
+
+
+def _fused(subfunction: Subfunction, regions: Regions | None) -> Callable[..., Any] | None:
+    """Return what restores probabilities and makes a label map of them in one step, if it can.
+
+    One that was written for classes takes no regions: they go the long way.
+    """
+    fused: Callable[..., Any] | None = getattr(subfunction, "postprocessing_argmax", None)
+    if fused is None or regions is None:
+        return fused
+    if "regions" not in inspect.signature(fused).parameters:
+        return None
+    return functools.partial(fused, regions=regions)
 
 
 def _background(probabilities: NDArray[Any]) -> NDArray[Any]:

@@ -103,15 +103,22 @@ class Regions(Configurable):
     def encode(self, labels: NDArray[Any], ignore_label: int | None = None) -> NDArray[np.float32]:
         """Return ``(…, regions)`` float32: 1 where a voxel belongs to a region, else 0.
 
-        Voxels of ``ignore_label`` are −1 for all regions.
+        Voxels of ``ignore_label`` are −1 for all regions. Labels may be floats that are whole.
+
+        Raises
+        ------
+        ConfigurationError
+            If a label is negative, beyond all labels there are, or no whole number.
         """
+        labels = np.asarray(labels)
         known = max(label for of_region in self.labels for label in of_region)
         table = np.zeros((max(known, ignore_label or 0) + 1, len(self)), dtype=np.float32)
         for region, of_region in enumerate(self.labels):
             table[list(of_region), region] = 1.0
         if ignore_label is not None:
             table[ignore_label] = UNLABELLED
-        encoded: NDArray[np.float32] = np.take(table, labels, axis=0)
+        _check_labels(labels, len(table))
+        encoded: NDArray[np.float32] = np.take(table, labels.astype(np.intp, copy=False), axis=0)
         return encoded
 
     def decode(self, probabilities: NDArray[Any]) -> NDArray[Any]:
@@ -189,6 +196,24 @@ def as_regions(
             f"got {value!r}"
         )
     return Regions(value)
+
+
+def _check_labels(labels: NDArray[Any], end: int) -> None:
+    """Raise ConfigurationError for what would be taken for another label, or for none."""
+    if not labels.size:
+        return
+    low, high = labels.min(), labels.max()
+    if not (low >= 0 and high < end):  # NaN is neither
+        raise ConfigurationError(
+            f"a segmentation holds values from {low} to {high}, but regions and ignore label know "
+            f"the labels 0 … {end - 1} only; map other values to classes with label_values of the "
+            "data interface"
+        )
+    if labels.dtype.kind == "f" and (labels != np.trunc(labels)).any():
+        raise ConfigurationError(
+            "a segmentation holds fractions, but labels are whole numbers; interpolate label maps "
+            "with order 0, or as Resampling does"
+        )
 
 
 def _labels(name: str, labels: int | Sequence[int]) -> tuple[int, ...]:

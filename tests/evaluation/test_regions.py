@@ -29,11 +29,12 @@ def scored(
     prediction: np.ndarray,
     regions: Regions | None = BRATS,
     ignore_label: int | None = None,
+    class_names: list[str] | None = None,
 ) -> ScoreTable:
     sample = Sample("a", np.zeros(truth.shape), classes=4, ignore_label=ignore_label)
     sample.add_segmentation(truth)
     sample.add_prediction(prediction)
-    return ScoreTable(score_sample(sample, regions=regions))
+    return ScoreTable(score_sample(sample, class_names, regions=regions))
 
 
 def value(table: ScoreTable, metric: str, label: int) -> float:
@@ -45,9 +46,9 @@ def test_dice_of_unions_by_hand() -> None:
     prediction = np.array([0, 2, 2, 3, 2, 1], np.uint8).reshape(6, 1, 1)
     table = scored(truth, prediction)
     names = {1: "class-1", 2: "class-2", 3: "class-3"}
-    assert table.classes == {**names, 4: "whole tumour", 5: "tumour core", 6: "enhancing"}
+    assert table.classes == {**names, 4: "whole tumour", 5: "tumour core"}
     assert [value(table, "dice", label) for label in (1, 2, 3)] == [0, 2 / 4, 2 / 3]
-    assert [value(table, "dice", label) for label in (4, 5, 6)] == [8 / 9, 6 / 7, 2 / 3]
+    assert [value(table, "dice", label) for label in (4, 5)] == [8 / 9, 6 / 7]
     assert value(table, "volume_truth_ml", 4) == 4 / 1000
 
 
@@ -83,7 +84,25 @@ def test_unlabelled_voxels_count_in_no_region() -> None:
     prediction = np.array([1, 0, 3, 3], np.uint8).reshape(4, 1, 1)
     table = scored(truth, prediction, ignore_label=IGNORED)
     assert value(table, "dice", 4) == 2 / 3
-    assert value(table, "dice", 6) == 0
+    assert value(table, "dice", 5) == 0
+
+
+def test_a_region_of_one_label_is_that_class_and_not_scored_twice() -> None:
+    truth = np.array([0, 1, 2, 3], np.uint8).reshape(4, 1, 1)
+    regions = Regions({"all": (1, 2, 3), "oedema": 1, "core": (2, 3), "enhancing": 3}, (2, 1, 2, 3))
+    table = scored(truth, truth, regions)
+    assert table.classes == {1: "class-1", 2: "class-2", 3: "class-3", 4: "all", 6: "core"}
+    assert list(scored(truth, truth, Regions({"a": 1, "b": 2, "c": 3})).classes) == [1, 2, 3]
+
+
+def test_a_region_with_the_name_of_a_class_is_told_from_it() -> None:
+    truth = np.array([0, 1, 2, 3], np.uint8).reshape(4, 1, 1)
+    prediction = np.array([0, 1, 1, 3], np.uint8).reshape(4, 1, 1)
+    regions = Regions({"oedema": (1, 2, 3), "core": (2, 3), "enhancing": 3})
+    table = scored(truth, prediction, regions, class_names=["", "oedema", "necrosis", "rest"])
+    assert [table.classes[label] for label in (1, 4, 5)] == ["oedema", "oedema (region)", "core"]
+    assert value(table, "dice", 1) == 2 / 3
+    assert value(table, "dice", 4) == 1
 
 
 def test_without_regions_there_are_only_classes() -> None:
@@ -117,7 +136,7 @@ def test_a_cross_validation_tells_of_regions(tmp_path: Path) -> None:
         class_names=("background", "oedema", "necrosis", "enhancing part"),
         verbose=0,
     )
-    names = ["oedema", "necrosis", "enhancing part", *BRATS.names]
+    names = ["oedema", "necrosis", "enhancing part", "whole tumour", "tumour core"]
     assert result.scores.classes == dict(enumerate(names, 1))
     again = ScoreTable.from_tsv(tmp_path / "evaluation" / "scores.tsv")
     assert again.classes == result.scores.classes

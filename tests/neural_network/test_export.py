@@ -19,6 +19,7 @@ from miscnn.neural_network.architecture import MSDNet, NNUNet, UNetStandard
 from miscnn.neural_network.architecture.base import Architecture
 from miscnn.neural_network.deep_supervision import DeepSupervisionModel
 from miscnn.neural_network.export import export_network
+from miscnn.processing.regions import Regions
 
 pytestmark = [
     pytest.mark.slow,  # a conversion takes some seconds
@@ -130,13 +131,40 @@ def test_axes_have_names_and_the_file_describes_itself(tmp_path: Path) -> None:
         "dtype": "float32",
         "channels": CHANNELS,
     }
-    assert about["output"]["classes"] == CLASSES
+    assert about["output"] == {
+        "layout": ["batch", "x", "y", "z", "classes"],
+        "dtype": "float32",
+        "activation": "softmax",
+        "classes": CLASSES,
+    }
     assert about["required_multiple"] == [2, 2, 1]
     assert about["versions"]["keras"] == keras.__version__
     # The same in a SavedModel; one number stands for all axes.
     folder = export_network(model, tmp_path / "saved", "saved_model", required_multiple=2)
     beside = json.loads((folder / "miscnn.json").read_text(encoding="utf-8"))
     assert beside == {**about, "required_multiple": [2, 2, 2]}
+
+
+def test_regions_are_described(tmp_path: Path) -> None:
+    # With deep supervision: the output that is exported, not the coarsest, is the one described.
+    architecture = NNUNet(strides=((1, 1), *((2, 2),) * 3), base_features=2).multilabel()
+    model = architecture.create_model_2D((None, None, 1), 2)
+    regions = Regions([("whole", (1, 2)), ("core", (2,))])
+    folder = export_network(model, tmp_path / "saved", "saved_model", regions=regions)
+    about = json.loads((folder / "miscnn.json").read_text(encoding="utf-8"))
+    assert about["output"] == {
+        "layout": ["batch", "x", "y", "regions"],
+        "dtype": "float32",
+        "activation": "sigmoid",
+        "regions": {
+            "names": ["whole", "core"],
+            "labels": [[1, 2], [2]],
+            "class_order": [1, 2],
+            "threshold": 0.5,
+        },
+    }
+    with pytest.raises(ConfigurationError, match="3 outputs, but there are 2 regions: whole, core"):
+        export_network(one_layer(), tmp_path / "other", "saved_model", regions=regions)
 
 
 def test_a_size_that_is_fixed_stays_fixed(tmp_path: Path) -> None:
@@ -244,7 +272,7 @@ def test_a_missing_package_is_named(
     pytest.importorskip("tf2onnx")
     model = one_layer()
     monkeypatch.setitem(__import__("sys").modules, package, None)
-    with pytest.raises(ConfigurationError, match=rf"{package} is needed.*'miscnn\[export\]'"):
+    with pytest.raises(ConfigurationError, match=rf"needs {package}, .*'miscnn\[export\]'"):
         export_network(model, tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []
 

@@ -24,3 +24,15 @@ def test_a_new_folder_is_refused(merged: bool, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"lists the files.*new.*open_dataset"):
         find_subjects(tmp_path / "new", data_io)
     assert find_subjects(tmp_path / "old", data_io)[1] == ["a"]
+
+
+def test_bundles_do_not_tell_the_subjects() -> None:
+    from types import SimpleNamespace
+
+    from miscnn.neural_network.bundle import _interface_document
+
+    interface = NIfTIInterface(listing={"patient_7": {"image": "patient_7.nii.gz"}})
+    model = SimpleNamespace(preprocessor=SimpleNamespace(data=SimpleNamespace(interface=interface)))
+    document = _interface_document(model)
+    assert "patient_7" not in str(document)
+    assert NIfTIInterface.from_config(document["config"]).listing == {}

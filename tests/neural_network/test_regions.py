@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from miscnn._keras import keras, ops
 from miscnn.data_loading.interfaces import DictionaryInterface
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network import architecture, losses, metrics
+from miscnn.neural_network._regions import multilabel_loss
 from miscnn.neural_network._volume_dice import region_dice
 from miscnn.neural_network.architecture import Architecture, MSDNet, NNUNet, UNetStandard
 from miscnn.neural_network.deep_supervision import DeepSupervisionModel
@@ -160,8 +164,35 @@ def test_a_sum_hands_the_option_to_its_parts() -> None:
     assert value(again, truth, p) == pytest.approx(expected, rel=1e-6)
     with pytest.raises(ConfigurationError, match="exactly one"):
         losses.CompoundLoss([(1.0, losses.UnifiedFocal())]).with_options(multilabel=True)
-    with pytest.raises(ConfigurationError, match="no loss of miscnn"):
-        losses.CompoundLoss([(1.0, keras.losses.CategoricalCrossentropy())], multilabel=True)
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_a_sum_takes_parts_of_keras_as_they_are(ignore: bool) -> None:
+    truth, p = batch()
+    parts = [(1.0, losses.Dice()), (0.5, keras.losses.BinaryCrossentropy())]
+    total = losses.CompoundLoss(parts)
+    if ignore:
+        total = total.with_options(ignore_unlabelled=True)  # in the order of a network
+    total = multilabel_loss(total)
+    expected = value(losses.Dice(multilabel=True), truth, p)
+    expected += 0.5 * value(losses.CrossEntropy(multilabel=True), truth, p)
+    if ignore:  # as many voxels more that nobody has annotated change nothing
+        truth = np.concatenate([truth, np.full_like(truth, -1)], axis=1)
+        p = np.concatenate([p, batch(seed=9)[1]], axis=1)
+    assert value(total, truth, p) == pytest.approx(expected, rel=1e-4)
+    again = keras.losses.deserialize(keras.losses.serialize(total))
+    assert value(again, truth, p) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_sum_refuses_parts_for_exclusive_classes() -> None:
+    categorical = keras.losses.CategoricalCrossentropy()
+    for part in (categorical, losses.CompoundLoss([(1.0, categorical)])):
+        with pytest.raises(ConfigurationError, match=r"CategoricalCrossentropy.*exactly one"):
+            multilabel_loss(losses.CompoundLoss([(1.0, losses.Dice()), (1.0, part)]))
+    total = losses.CompoundLoss([(1.0, categorical)], multilabel=False)  # classes are its own
+    assert not total.multilabel
+    with pytest.raises(ConfigurationError, match="class_weights cannot be handed on"):
+        losses.CompoundLoss([(1.0, categorical)], class_weights=(1, 2), multilabel=False)
 
 
 # ---------------------------------------------------------------------- scores
@@ -228,6 +259,7 @@ def make_model(
     network: Architecture | None = None,
     **options: Any,
 ) -> miscnn.NeuralNetwork:
+    regions = options.pop("regions", BRATS)
     recipe = miscnn.Preprocessor(
         spheres(folder, three_dim, ignore),
         2,
@@ -235,7 +267,7 @@ def make_model(
         None,
         patch_shape=(16, 16, 16) if three_dim else (24, 24),
         cache="memory",
-        regions=BRATS,
+        regions=regions,
     )
     unet = UNetStandard(n_filters=4 if three_dim else 8, depth=1)
     options = {"learning_rate": 1e-2, **options}
@@ -334,6 +366,81 @@ def test_resuming_notices_other_regions(tmp_path: Path) -> None:
     other.preprocessor.regions = Regions({"a": (1,), "b": (2,), "c": (3,)})
     with pytest.raises(ConfigurationError, match="regions"):
         other.train(["s0"], epochs=2, iterations=1, verbose=0, checkpoint_path=folder)
+
+
+LABELS = {"one": 1, "two": 2, "three": 3}  # as many outputs, of another meaning
+RENAMED = Regions({"a": (1, 2, 3), "b": (2, 3), "c": (3,)})
+
+
+def test_a_head_of_other_regions_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = make_model(tmp_path)
+    model.save(tmp_path / "bundle")
+    told = "'whole tumour' (1, 2, 3), 'core' (2, 3), 'enhancing' (3,), those of this network for "
+    for source in (model, tmp_path / "bundle", str(tmp_path / "bundle" / "model.keras")):
+        caplog.clear()
+        other = make_model(tmp_path, regions=LABELS)
+        report = other.load_weights(source)
+        assert report.complete
+        assert f"{told}the regions 'one' (1,), 'two' (2,), 'three' (3,)" in report.warning
+        (record,) = caplog.records
+        assert (record.levelname, report.warning in record.getMessage()) == ("WARNING", True)
+        # The same labels under other names are the same; of classes there are more: no head.
+        assert make_model(tmp_path, regions=RENAMED).load_weights(source).warning == ""
+        report = make_model(tmp_path, regions=None).load_weights(source)
+        assert ([w.path for w in report.not_loaded], report.warning) == (
+            ["logits/kernel", "logits/bias"],
+            "",
+        )
+    caplog.clear()
+    make_model(tmp_path, regions=LABELS).load(tmp_path / "bundle" / "model.keras")
+    assert [told in record.getMessage() for record in caplog.records] == [True]
+    caplog.clear()
+    make_model(tmp_path, regions=RENAMED).load(tmp_path / "bundle" / "model.keras")
+    model.dump(tmp_path / "alone.keras")
+    make_model(tmp_path, regions=LABELS).load(tmp_path / "alone.keras")  # it does not say
+    assert not caplog.records
+
+
+def test_a_head_of_classes_is_told_from_one_of_as_many_regions(tmp_path: Path) -> None:
+    four = {"all": (1, 2, 3), "outer": (1, 2), "middle": 2, "inner": 3}
+    classes = make_model(tmp_path, regions=None)
+    overlapping = make_model(tmp_path, regions=Regions(four, (1, 1, 2, 3)))
+    assert "stand for classes, those of this network for the regions" in (
+        overlapping.load_weights(classes).warning
+    )
+
+
+def test_a_loaded_network_is_held_against_the_data_it_is_given(tmp_path: Path) -> None:
+    make_model(tmp_path).save(tmp_path / "bundle")
+    loaded = miscnn.load(tmp_path / "bundle")
+    image = np.random.default_rng(0).normal(size=(24, 24)).astype(np.float32)
+    interface = DictionaryInterface({"a": (image, None)}, 1, 5, False)
+    loaded.preprocessor.data_io = miscnn.DataIO(interface, None, tmp_path / "out")
+    with pytest.raises(ConfigurationError, match=r"label\(s\) \[4\] are in no region"):
+        loaded.predict(["a"], return_output=True, verbose=0)
+
+
+def test_files_hold_the_network_and_no_optimizer(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    model = make_model(tmp_path, optimizer="adam")
+    model.dump(tmp_path / "before.keras")
+    keras.Model.save(model._build(), tmp_path / "never.keras")
+    model.train(["s0"], epochs=1, iterations=1, verbose=0)
+    model.dump(tmp_path / "after.keras")
+    sizes = [(tmp_path / f"{name}.keras").stat().st_size for name in ("never", "before", "after")]
+    assert sizes == [sizes[0]] * 3  # Adam's moments would make it twice as large
+    with zipfile.ZipFile(tmp_path / "after.keras") as archive:
+        document = json.loads(archive.read("config.json"))
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+            assert "optimizer" not in file
+    assert not document.get("compile_config")
+    other = make_model(tmp_path)
+    other.load(tmp_path / "after.keras")
+    for mine, theirs in zip(model.model.variables, other.model.variables, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert model.model.compiled
+    assert other.model.compiled
+    assert type(model.model.optimizer).__name__ == "Adam"
 
 
 # ---------------------------------------------------------------------- what cannot be

@@ -39,6 +39,30 @@ def test_unlabelled_voxels_are_told_from_background() -> None:
     assert encoded.tolist() == [[0, 0, 0], [-1, -1, -1], [1, 1, 1]]
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint16", "float32", "float64"])
+def test_labels_of_any_number_type_are_encoded_alike(dtype: str) -> None:
+    encoded = Regions(BRATS).encode(np.array([0, 1, IGNORED]).astype(dtype), IGNORED)
+    assert encoded.tolist() == [[0, 0, 0], [1, 0, 0], [-1, -1, -1]]
+    assert Regions({"all": 1}).encode(np.array([True, False])).tolist() == [[1], [0]]
+    assert Regions(BRATS).encode(np.zeros((0, 2), dtype)).shape == (0, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (-1, r"from -1 to 2, but .* the labels 0 … 3"),
+        (-1.0, "from -1.0 to 2.0"),
+        (4, r"from 1 to 4, but .* label_values"),
+        (0.5, "holds fractions"),
+        (np.nan, "from nan to nan"),
+        (np.inf, "from 1.0 to inf"),
+    ],
+)
+def test_what_is_no_label_is_refused(label: float, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Regions(BRATS).encode(np.array([1, label, 2]))
+
+
 def test_decode_by_hand() -> None:
     probabilities = np.array(
         [[0.9, 0.1, 0.1], [0.9, 0.6, 0.5], [0.1, 0.2, 0.51], [0.5, 0.5, 0.5], [0.0, 0.7, 0.2]]
@@ -249,3 +273,20 @@ def test_outside_of_a_crop_there_is_no_region() -> None:
 def test_subfunctions_of_labels_get_decoded_ones() -> None:
     plain = way_back([], False)
     np.testing.assert_array_equal(way_back([_LabelsOnly()], False), plain + 10)
+
+
+class _OfOldTimes(Resampling):
+    """Restores and decodes in one, but was written when there were classes only."""
+
+    def postprocessing_argmax(self, sample: Sample, probabilities: np.ndarray) -> np.ndarray:  # type: ignore[override]
+        return np.full(sample.geometry.shape, 7, np.uint8)
+
+
+def test_one_step_that_knows_no_regions_is_gone_round() -> None:
+    spacing = (0.7, 1.4, 1.5)
+    expected = way_back([Resampling(spacing)], False)
+    np.testing.assert_array_equal(way_back([_OfOldTimes(spacing)], False), expected)
+    prepared, steps = run_chain(sample(), [_OfOldTimes(spacing)], training=False)
+    classes = np.full((*prepared.spatial_shape, 3), 1 / 3, np.float32)
+    labels = undo_chain(sample(), [_OfOldTimes(spacing)], steps, classes, False)
+    assert (labels == 7).all()  # classes go its way

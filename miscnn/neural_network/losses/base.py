@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,18 @@ from miscnn.neural_network import _reductions as reductions
 from miscnn.neural_network._class_weights import read_class_weights
 
 ReductionAxes = Literal["sample", "batch"]
+
+
+def refuse_exclusive(loss: Any) -> None:
+    """Raise ConfigurationError if a loss that has no ``multilabel`` is known to need classes."""
+    kind = loss if inspect.isfunction(loss) else type(loss)
+    of_1x = kind.__module__.startswith("miscnn.")
+    if of_1x or "categorical" in kind.__name__.lower():
+        raise ConfigurationError(
+            f"the loss {kind.__name__} is for classes of which each voxel has exactly one, but the "
+            "preprocessor has regions; take one of miscnn.neural_network.losses, such as "
+            "DiceCrossEntropy() (its cross-entropy becomes binary), or leave loss out"
+        )
 
 
 class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras has no types

@@ -8,7 +8,12 @@ from typing import Any
 from miscnn._keras import keras, ops
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network import _reductions as reductions
-from miscnn.neural_network.losses.base import ReductionAxes, SegmentationLoss, not_negative
+from miscnn.neural_network.losses.base import (
+    ReductionAxes,
+    SegmentationLoss,
+    not_negative,
+    refuse_exclusive,
+)
 
 
 @keras.saving.register_keras_serializable(package="miscnn")
@@ -26,7 +31,9 @@ class CompoundLoss(SegmentationLoss):
         be losses of this library (or derive from
         :class:`~miscnn.neural_network.losses.SegmentationLoss`). With ``ignore_unlabelled``
         other losses may stand beside them that give one value per voxel, as Keras'
-        ``CategoricalCrossentropy`` does: their mean is that over the voxels with a label.
+        ``CategoricalCrossentropy`` does: their mean is that over the voxels with a label. With
+        ``multilabel`` they are taken as they are (``BinaryCrossentropy``), unless they are
+        known to be for exclusive classes.
 
     Examples
     --------
@@ -72,7 +79,7 @@ class CompoundLoss(SegmentationLoss):
         total: Any = 0.0
         for weight, loss in self.losses:
             if self.ignore_unlabelled and not isinstance(loss, SegmentationLoss):
-                values = _labelled_mean(loss, y_true, y_pred)
+                values = _labelled_mean(loss, y_true, y_pred, self.multilabel)
             else:
                 values = loss.call(y_true, y_pred)
             if len(values.shape) > 1:
@@ -106,7 +113,9 @@ class CompoundLoss(SegmentationLoss):
         if not self._handed_on:
             return loss
         if not isinstance(loss, SegmentationLoss):
-            unfit = [option for option in self._handed_on if option != "ignore_unlabelled"]
+            if self.multilabel:
+                refuse_exclusive(loss)
+            unfit = sorted(set(self._handed_on) - {"ignore_unlabelled", "multilabel"})
             if unfit:
                 raise ConfigurationError(
                     f"{', '.join(unfit)} cannot be handed on to {loss.name}, which is no "
@@ -116,9 +125,9 @@ class CompoundLoss(SegmentationLoss):
         return loss.with_options(**self._handed_on)
 
 
-def _labelled_mean(loss: Any, y_true: Any, y_pred: Any) -> Any:
+def _labelled_mean(loss: Any, y_true: Any, y_pred: Any, multilabel: bool) -> Any:
     """Return the mean of a loss of Keras' over the voxels with a label, ``(batch,)``."""
-    labelled = reductions.labelled(y_true)
+    labelled = reductions.labelled(y_true, multilabel)
     # Probabilities that are all 0 would divide 0 by 0: the loss gets equal ones in their place.
     filled = y_pred + (1.0 - labelled) / y_pred.shape[-1]
     values = ops.cast(loss.call(y_true, filled), "float32")
