@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from miscnn._configurable import Configurable
 from miscnn._files import write_json
+from miscnn.data_loading._indices import shared_subjects, subject_of
 from miscnn.data_loading.geometry import Geometry
 from miscnn.exceptions import ConfigurationError, MissingFileError
 
@@ -157,11 +158,13 @@ def make_folds(
     sample_list : sequence of str
         Indices of the subjects.
     splitter : splitter or iterable
-        A scikit-learn splitter, or pairs of positions (training, validation).
+        A scikit-learn splitter, or pairs of positions (training, validation). A splitter splits
+        subjects: all slices of a volume stay together.
     data_io : DataIO, optional
         Where :class:`SliceSortedKFold` looks up the geometries, from headers only.
     y, groups : sequence, optional
-        Handed to the splitter: one class per subject (to stratify), one group (patient).
+        Handed to the splitter: one class per index (to stratify), one group (patient). Of the
+        slices of a volume, the first one's count.
 
     Raises
     ------
@@ -176,9 +179,16 @@ def make_folds(
             + (f"{sample_list!r}" if not doubles else f"twice: {', '.join(doubles[:10])}")
         )
     if hasattr(splitter, "split"):
+        subjects = _by_subject(samples)
+        first = [positions[0] for positions in subjects]
+        if len(subjects) < len(samples):
+            y, groups = (None if v is None else [v[k] for k in first] for v in (y, groups))
         if groups is None and data_io is not None and getattr(splitter, "uses_geometries", False):
-            groups = [data_io.geometry(index) for index in samples]
-        pairs: Iterable[Any] = splitter.split(samples, y, groups)
+            groups = [data_io.geometry(samples[k]) for k in first]
+        pairs: Iterable[Any] = (
+            [[position for k in side for position in subjects[k]] for side in pair]
+            for pair in splitter.split([samples[k] for k in first], y, groups)
+        )
     else:
         pairs = splitter
     folds = [Fold([samples[k] for k in t], [samples[k] for k in v]) for t, v in pairs]
@@ -196,7 +206,8 @@ def hold_out(samples: Sequence[str], share: float, rng: np.random.Generator) -> 
     ----------
     samples : sequence of str
     share : float
-        Part that is set aside, between 0 and 1; ``ceil(share × n)`` subjects.
+        Part that is set aside, between 0 and 1; ``ceil(share × n)`` subjects, of which all
+        slices go along.
     rng : numpy.random.Generator
 
     Returns
@@ -210,13 +221,15 @@ def hold_out(samples: Sequence[str], share: float, rng: np.random.Generator) -> 
         If nobody would be left on one side.
     """
     # The rounding keeps 0.07 × 100 from becoming 8: it is a little more than 7 in binary.
-    size = math.ceil(round(share * len(samples), 9))
-    if not 0 < share < 1 or not 0 < size < len(samples):
+    subjects = _by_subject(samples)
+    size = math.ceil(round(share * len(subjects), 9))
+    if not 0 < share < 1 or not 0 < size < len(subjects):
         raise ConfigurationError(
-            f"a share of {share} of {len(samples)} subject(s) leaves nobody on one side; "
+            f"a share of {share} of {len(subjects)} subject(s) leaves nobody on one side; "
             "the share must lie between 0 and 1 and there must be enough subjects"
         )
-    chosen = set(rng.choice(len(samples), size=size, replace=False).tolist())
+    drawn = rng.choice(len(subjects), size=size, replace=False).tolist()
+    chosen = {position for k in drawn for position in subjects[k]}
     return Fold(
         [index for k, index in enumerate(samples) if k not in chosen],
         [index for k, index in enumerate(samples) if k in chosen],
@@ -264,8 +277,16 @@ def fold_file(evaluation_path: str | os.PathLike[str], fold: int) -> Path:
     return fold_path(evaluation_path, fold) / _FOLD_FILE
 
 
+def _by_subject(samples: Sequence[str]) -> list[list[int]]:
+    """Return the positions of each subject's indices: one, or those of a volume's slices."""
+    positions: dict[str, list[int]] = {}
+    for position, index in enumerate(samples):
+        positions.setdefault(subject_of(index), []).append(position)
+    return list(positions.values())
+
+
 def _check_fold(fold: Fold, name: str) -> None:
-    both = sorted(set(fold.training) & set(fold.validation))
+    both = shared_subjects(fold.training, fold.validation)
     if both:
         raise ConfigurationError(
             f"{name} trains and validates on the same subject(s): {', '.join(both[:10])}"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn.data_loading._indices import shared_subjects
 from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.interfaces.merged import MergedLabels
@@ -210,7 +211,7 @@ def inner_folds(indices: Sequence[str], folds: Any, data_io: DataIO, seed: int) 
         for training, held_out in folds.split(samples, None, geometries)
     ]
     for number, fold in enumerate(result):
-        both = sorted(set(fold.training) & set(fold.held_out))
+        both = shared_subjects(fold.training, fold.held_out)
         if both or not fold.training or not fold.held_out:
             raise ConfigurationError(
                 f"fold {number} of {folds!r} trains on {len(fold.training)} and holds out "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from miscnn._keras import keras
+from miscnn.data_loading._indices import shared_subjects
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._checkpoint_file import CheckpointFile
 from miscnn.neural_network._recipe import DEFAULT_EPOCHS, recipe_of
@@ -74,10 +75,10 @@ class TrainingPlan:
             raise ConfigurationError("there are no samples to train on: the list is empty")
         if self.validation is not None and not self.validation:
             raise ConfigurationError("there are no samples to validate on: the list is empty")
-        shared = sorted(set(self.training) & set(self.validation or ()))
+        shared = shared_subjects(self.training, self.validation or ())
         if shared:
             raise ConfigurationError(
-                f"{len(shared)} sample(s) are both in training and in validation: "
+                f"{len(shared)} subject(s) are both in training and in validation: "
                 f"{', '.join(shared[:5])}"
             )
         if self.max_minutes is not None and not self.max_minutes > 0:

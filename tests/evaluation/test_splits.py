@@ -6,13 +6,20 @@ import doctest
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    LeaveOneOut,
+    StratifiedKFold,
+    cross_val_score,
+)
 
 from miscnn.data_loading.geometry import Geometry
 from miscnn.evaluation import splits
@@ -209,3 +216,28 @@ def test_generators_are_accepted_as_splitters() -> None:
         yield [0, 1, 2], [3, 4]
 
     assert make_folds(NAMES, pairs()) == [(["e", "d", "c"], ["b", "a"])]
+
+
+PARTS = [f"case_{volume}:#:{number}" for volume in "abcdef" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    "splitter", [KFold(3, shuffle=True, random_state=0), LeaveOneOut(), GroupKFold(2)]
+)
+def test_slices_of_a_volume_stay_together(splitter: Any) -> None:
+    groups = [index[5] in "abc" for index in PARTS] if isinstance(splitter, GroupKFold) else None
+    folds = make_folds(PARTS, splitter, groups=groups)
+    for fold in folds:
+        training, validation = ({i[:6] for i in side} for side in fold)
+        assert not training & validation
+        assert sorted(fold.training + fold.validation) == sorted(PARTS)
+    expected = 6 if isinstance(splitter, LeaveOneOut) else splitter.get_n_splits()
+    assert len(folds) == expected
+    inner = hold_out(folds[0].training, 0.4, np.random.default_rng(0))
+    assert not {i[:6] for i in inner.training} & {i[:6] for i in inner.validation}
+    assert len(inner.validation) % 5 == 0
+
+
+def test_given_pairs_that_tear_a_volume_apart_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"same subject.*case_a"):
+        make_folds(PARTS, [(list(range(3)), list(range(3, 30)))])

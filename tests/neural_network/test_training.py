@@ -14,6 +14,7 @@ import miscnn
 from miscnn._keras import keras
 from miscnn.data_loading.interfaces import DictionaryInterface
 from miscnn.exceptions import ConfigurationError, SampleError
+from miscnn.neural_network._training import TrainingPlan
 from miscnn.neural_network.architecture import NNUNet, UNetStandard
 from miscnn.neural_network.losses import TverskyCrossEntropy, UnifiedFocal
 from miscnn.neural_network.schedules import CosineSchedule, PolynomialSchedule
@@ -240,3 +241,10 @@ def test_mistakes_are_named(new_network: MakeNetwork) -> None:
         network.evaluate(["s0"], [], verbose=0)
     with pytest.raises(ConfigurationError, match="validate_volumes is 0"):
         network.evaluate(["s0"], ["s1"], validate_volumes=0, verbose=0)
+
+
+def test_slices_of_one_volume_do_not_stand_on_both_sides() -> None:
+    arguments = dict.fromkeys(TrainingPlan.__dataclass_fields__)
+    arguments |= {"training": ["a:#:0", "b:#:1"], "validation": ["a:#:1"]}
+    with pytest.raises(ConfigurationError, match=r"both in training and in validation: a$"):
+        TrainingPlan(**arguments).check()

@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn.data_loading._indices import PART
 from miscnn.data_loading._patterns import check_index
 from miscnn.data_loading.formats.image_file import volume_shape
 from miscnn.data_loading.formats.nifti_write import result_header, write_nifti
 from miscnn.exceptions import MissingFileError, SampleError
 
-_SIGN = ":#:"
-
 
 def slice_index(volume: str, number: int) -> str:
     """Return the index of one slice."""
-    return f"{volume}{_SIGN}{number}"
+    return f"{volume}{PART}{number}"
 
 
 def split_index(index: str) -> tuple[str, int]:
@@ -29,7 +28,7 @@ def split_index(index: str) -> tuple[str, int]:
     SampleError
         If it is none.
     """
-    volume, sign, number = index.rpartition(_SIGN)
+    volume, sign, number = index.rpartition(PART)
     if not sign or not volume or not number.isdecimal() or len(number) > 9:
         raise SampleError(
             index, f"expected the index of a slice, such as {slice_index('volume', 12)!r}"
