@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import json
 import logging
+import re
 import tempfile
 import textwrap
 from collections.abc import Callable
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
     from miscnn.data_loading.data_io import DataIO
 
 _FORMATS = ("NIfTI", "ITK", "image", "NumPy", "DICOM")
+_LAYOUTS = (
+    "miscnn", "subjects", "folders", "pairs", "images", "nnunet", "msd", "bids", "dicom", "listing",
+)  # fmt: skip
 _WIDTH = 100
+_WORD = r"""[^\[\]{}(),'"]*[^\[\]{}(),'"\s][^\[\]{}(),'"]*"""
+_BARE_LIST = re.compile(rf"\[({_WORD}(?:,{_WORD})+)\]")  # "[ab]" is rather a pattern
 
 
 class _LabelValues(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
@@ -48,7 +55,7 @@ class _LabelValues(click.ParamType):  # type: ignore[type-arg]  # generic in som
 
 
 class _Setting(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
-    """``name=value``; the value is JSON, or else text."""
+    """``name=value``; the value is JSON, a Python literal, a list of bare words, or else text."""
 
     name = "NAME=VALUE"
 
@@ -60,10 +67,21 @@ class _Setting(click.ParamType):  # type: ignore[type-arg]  # generic in some ve
             self.fail(f"{value!r}: expected NAME=VALUE, such as series=CT", param, ctx)
         if name == "path":
             self.fail(f"{value!r}: the path is DIR; say it there", param, ctx)
-        try:
-            return name, json.loads(text)
-        except json.JSONDecodeError:
-            return name, text
+        return name, _value(text)
+
+
+def _value(text: str) -> Any:
+    """Return what a user means who writes ``{'files': 3}`` or ``[CT, MR]``, besides JSON."""
+    with suppress(json.JSONDecodeError, RecursionError):
+        return json.loads(text)
+    with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        literal = ast.literal_eval(text.strip())
+        json.dumps(literal)  # interfaces are told JSON values
+        # "(12)" and "1_2" are rather names and patterns than numbers
+        if isinstance(literal, dict | list | tuple | str | bool | None):
+            return list(literal) if isinstance(literal, tuple) else literal
+    words = _BARE_LIST.fullmatch(text.strip())
+    return [word.strip() for word in words[1].split(",")] if words else text
 
 
 class _Threads(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
@@ -125,12 +143,15 @@ class OpenedDataSet:
         Whether the user, or the data set's own description, has said how many there are.
     classes_text : str
         Where the number of classes comes from; begins with a comma, or is empty.
+    unclear : tuple of int
+        The labels found, if nothing says what they mean.
     """
 
     data_io: DataIO
     heading: str
     classes_known: bool
     classes_text: str
+    unclear: tuple[int, ...] = ()
 
 
 def data_set_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -165,7 +186,11 @@ def data_set_options(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Choice(_FORMATS, case_sensitive=False),
         help="Format of the files. Default: found out.",
     )
-    @click.option("--layout", metavar="NAME", help="Which layout is meant, where several could be.")
+    @click.option(
+        "--layout",
+        metavar="NAME",
+        help=f"Which layout is meant, where several could be: {', '.join(_LAYOUTS)}.",
+    )
     @click.option(
         "--part",
         type=click.Choice(("training", "test")),
@@ -187,7 +212,7 @@ def data_set_options(command: Callable[..., None]) -> Callable[..., None]:
         type=_Setting(),
         multiple=True,
         help="Any further argument of miscnn.open_dataset or of the data interface, such as "
-        "series=CT or 'spacing=[0.5, 0.5]'.",
+        "series=CT, 'series=[CT, MR]' or 'spacing=[0.5, 0.5]'.",
     )
     @click.option(
         "--jobs",
@@ -244,9 +269,29 @@ def is_labelled(data_io: DataIO) -> bool:
 def show_heading(data_set: OpenedDataSet, classes: int | None) -> None:
     """Print which layout was found and how many classes there are."""
     click.echo(textwrap.fill(data_set.heading, _WIDTH, subsequent_indent="  "))
-    if classes is not None:
+    if classes is not None or data_set.unclear:
         text = f"Classes: {classes}{data_set.classes_text}"
-        click.echo(textwrap.fill(text, _WIDTH, subsequent_indent="  "))
+        if data_set.unclear:
+            text = f"Classes: not known; say what the labels found mean: {_ways(data_set.unclear)}"
+        # what is to be copied stays in one piece
+        wrapped = textwrap.wrap(
+            text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        click.echo("\n".join(wrapped))
+
+
+def _ways(values: tuple[int, ...]) -> str:
+    """Return the options that would take these labels."""
+    from miscnn.data_loading.label_mapping import may_be_ignored
+
+    classes = sorted({0, *(v for v in values if v > 0)})
+    told = ",".join(map(str, classes))
+    if min(values) < 0:
+        told = ",".join(f"{v}:{classes.index(max(v, 0))}" for v in sorted({0, *values}))
+    text = f"--label-values={told}"
+    if may_be_ignored(values):
+        text = f"--ignore-label={values[-1]} if these voxels are not annotated, or {text}"
+    return text
 
 
 def _open(
@@ -254,7 +299,9 @@ def _open(
 ) -> OpenedDataSet:
     """Open the data set; that its labels are odd is a finding and no reason not to."""
     from miscnn.data_loading.layouts import open_dataset
+    from miscnn.data_loading.layouts._classes import UnclearLabelsError
 
+    unclear: tuple[int, ...] = ()
     arguments = {**arguments, **dict(settings)}
     known = {"classes", "label_values"} & set(arguments)
     # What it warns of, unreadable labels above all, is told in the report.
@@ -264,9 +311,10 @@ def _open(
     try:
         try:
             data_io = open_dataset(folder, **{"part": part, **arguments})
-        except ConfigurationError:
+        except ConfigurationError as error:
             if known:
                 raise
+            unclear = error.values if isinstance(error, UnclearLabelsError) else ()
             data_io = open_dataset(folder, **{"part": part, "classes": 2, **arguments})
     except MiscnnError as error:
         options = (
@@ -296,6 +344,7 @@ def _open(
         f"Layout: {layout.description}; format {layout.format}" if layout else "",
         bool(known | declared) or interface.mapping is not None,
         text,
+        unclear,
     )
 
 

@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import miscnn
+from miscnn._cli_data import _LAYOUTS, _Setting
 from miscnn.cli import main
+from miscnn.data_loading.layouts._finding import LAYOUTS
 
 
 def run(*arguments: str | Path) -> Result:
@@ -59,7 +61,7 @@ def test_errors_are_listed_and_exit_with_1(data: Path) -> None:
 def test_options(data: Path) -> None:
     result = run("verify", data, "--classes", "2", "--jobs", "2")
     assert result.exit_code == 1
-    assert "labels 2 lie outside 0 … 1 (classes=2); set classes=3" in " ".join(
+    assert "label 2 lies outside 0 … 1 (classes=2); set classes=3" in " ".join(
         result.stdout.split()
     )
     result = run("verify", data, "--image", "images/*", "--format", "nifti")
@@ -197,6 +199,66 @@ def test_other_arguments_are_set_by_name(data: Path) -> None:
     result = run("verify", data, "--set", "classes=many")
     assert result.exit_code == 2
     assert "--set classes='many': is the value of this kind?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"files": 3}', {"files": 3}),
+        ("{'files': 3}", {"files": 3}),
+        ("[CT, MR]", ["CT", "MR"]),
+        ("[T1 post, T2*]", ["T1 post", "T2*"]),
+        ("['CT', 'MR']", ["CT", "MR"]),
+        ("(1, 2)", [1, 2]),
+        ("True", True),
+        ("'CT'", "CT"),
+        ("[0.5, 0.5]", [0.5, 0.5]),
+        ("3", 3),
+        ("CT", "CT"),
+        ("[ab]", "[ab]"),
+        ("[ab, ]", "[ab, ]"),
+        ("(12)", "(12)"),
+        ("1_2", "1_2"),
+        ("{1, 2}", "{1, 2}"),
+        ("[a, [b]]", "[a, [b]]"),
+        ("[" * 100_000, "[" * 100_000),
+    ],
+)
+def test_values_that_are_set(text: str, value: object) -> None:
+    assert _Setting().convert(f"x={text}", None, None) == ("x", value)
+
+
+def test_layouts_are_listed_and_spelled_in_any_way(data: Path) -> None:
+    assert _LAYOUTS == LAYOUTS
+    told = " ".join(run("verify", "--help").output.split())
+    assert f"several could be: {', '.join(LAYOUTS)}." in told
+    assert run("verify", data, "--layout", "Folders").exit_code == 0
+    result = run("verify", data, "--layout", "kits")
+    assert result.exit_code == 2
+    assert "known are 'miscnn', 'subjects'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ((0, 1, 3), "--label-values=0,1,3"),
+        ((-1, 0, 4), "--label-values=-1:0,0:0,4:1"),
+        ((0, 1, 255), "--ignore-label=255"),
+        (tuple(range(0, 116, 2)), f"--label-values={','.join(map(str, range(0, 116, 2)))}"),
+    ],
+)
+def test_what_labels_with_gaps_need_is_told(values: tuple[int, ...], told: str, data: Path) -> None:
+    for index in "abc":
+        array = np.zeros((6, 5, 4), np.int16)
+        array.flat[: len(values)] = values
+        nib.save(nib.Nifti1Image(array, np.eye(4)), data / f"labels/{index}.nii.gz")
+    for command in ("verify", "inspect"):
+        shown = run(command, data).stdout
+        assert "Classes: not known" in shown
+        assert told in shown.split()
+    result = run("verify", data, told)
+    assert result.exit_code == 0
+    assert "not known" not in result.stdout
 
 
 @pytest.mark.realdata

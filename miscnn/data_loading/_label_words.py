@@ -11,6 +11,9 @@ LABEL_WORD = re.compile(
 )
 """A whole word that stands for segmentations; digits and other signs end a word."""
 
+LABEL_WORDS = ("segmentation", "label", "mask", "seg", "gt", "truth", "annotation", "dseg")
+"""Those to name in messages."""
+
 
 def has_label_word(name: str) -> bool:
     """Tell whether a name holds a word that stands for segmentations.

@@ -18,6 +18,7 @@ _SHOWN = 12
 _LARGEST_PROPOSED = 1 << 53
 # More values than this are no labels that anybody declares.
 _MOST_CLASSES = 256
+_UNANNOTATED = 255
 
 
 class LabelMapping:
@@ -92,7 +93,8 @@ class LabelMapping:
 def proposal(values: Sequence[float]) -> str | None:
     """Return the arguments of an interface that would take these values, or None if none can.
 
-    Values below 0 are taken for background, the others for classes in their order.
+    Values below 0 are taken for background, the others for classes in their order. A lone 255 above
+    0, 1 … often marks voxels that nobody has annotated: that comes first.
 
     Examples
     --------
@@ -100,6 +102,8 @@ def proposal(values: Sequence[float]) -> str | None:
     'classes=3, label_values=[0, 128, 255]'
     >>> proposal([-1, 0, 4])
     'classes=2, label_values={-1: 0, 0: 0, 4: 1}'
+    >>> proposal([0, 1, 255])
+    'ignore_label=255 if these voxels are not annotated, or classes=3, label_values=[0, 1, 255]'
     """
     whole = [int(v) for v in values if float(v).is_integer()]
     if len(whole) < len(values) or not 0 < len(whole) <= _MOST_CLASSES:
@@ -111,7 +115,19 @@ def proposal(values: Sequence[float]) -> str | None:
         declared = str(classes)
     else:
         declared = str({v: classes.index(max(v, 0)) for v in sorted({0, *whole})})
-    return f"classes={len(classes)}, label_values={declared}"
+    text = f"classes={len(classes)}, label_values={declared}"
+    if may_be_ignored(whole):
+        text = f"ignore_label={_UNANNOTATED} if these voxels are not annotated, or {text}"
+    return text
+
+
+def may_be_ignored(values: Sequence[float]) -> bool:
+    """Tell whether 255 stands alone above 0 … n - 1 for two classes or more.
+
+    A mask of 0 and 255 has just two classes.
+    """
+    found = sorted({0, *values})
+    return len(found) > 2 and found == [*range(len(found) - 1), _UNANNOTATED]
 
 
 def _list(values: Sequence[object]) -> str:

@@ -14,6 +14,8 @@ from miscnn.exceptions import GridMismatchError, LabelError, SampleError
 
 # No unsigned integer of NumPy's holds this.
 _TOO_LARGE = 1 << 64
+# A last axis of more than this is rather one of space than of channels.
+_MOST_COLOURS = 4
 
 
 class Sample:
@@ -90,7 +92,7 @@ class Sample:
                 f"an image with {self.channels} channel(s) and {ndim} spatial axes has "
                 f"{ndim + 1} axes, the last of length {self.channels}; got shape {image.shape}. "
                 "Set channels and three_dim of the data interface to what the files hold"
-                f"{_fitting(image.shape, ndim)}",
+                f"{_fitting(image.shape, ndim)}{_several(image.shape, ndim, self.channels)}",
             )
         return image
 
@@ -223,8 +225,23 @@ def _fitting(shape: tuple[int, ...], ndim: int) -> str:
     other = 5 - ndim  # two axes instead of three, or three instead of two
     if len(shape) in (other, other + 1):
         number = 1 if len(shape) == other else shape[-1]
-        ways.append(f"three_dim={other == 3}, channels={number}")
+        # 35 slices are no 35 channels
+        if other == 3 or number <= _MOST_COLOURS:
+            ways.append(f"three_dim={other == 3}, channels={number}")
+    if ndim == 2 and len(shape) == 3 and shape[-1] > _MOST_COLOURS:
+        ways = ways[1:]
     return f": {' or '.join(ways)}" if ways else ""
+
+
+def _several(shape: tuple[int, ...], ndim: int, channels: int) -> str:
+    """Say how several files become the channels that are expected and one does not hold."""
+    held = {ndim: 1, ndim + 1: shape[-1] if shape else 1}.get(len(shape))
+    if held is None or held >= channels:
+        return ""
+    return (
+        f". The image holds {held}, the interface expects {channels}: if each channel has a file "
+        "of its own, name a pattern for each, such as image=['*_t1.nii.gz', '*_t2.nii.gz']"
+    )
 
 
 def as_labels(

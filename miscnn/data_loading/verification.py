@@ -74,7 +74,8 @@ def verify(
     Errors are: a file that is missing or cannot be read; an image that does not fit the
     interface's channels and axes, is constant, or holds NaN or infinite values; an affine
     that is singular or not finite; a segmentation on another grid (by more than a hundredth
-    of a voxel); a label that is no whole number or no class. Warnings are: an empty
+    of a voxel); a label that is no whole number or no class; no
+    subject at all. Warnings are: an empty
     segmentation, a voxel size far from the data set's median or in doubt, a class that never
     occurs, files and folders that look like subjects but are not read. The interface's
     ``ignore_label`` is no class and no error; a note tells in how many subjects it occurs. No
@@ -102,6 +103,7 @@ def verify(
     classes = _count_classes(values) if infer_classes else interface.classes
     for subject in subjects:
         _check_labels(subject, classes, values)
+    notes += _check_any(data_io, chosen)
     whole = [*notes, *_check_halves(subjects), *_check_occurrence(subjects, values, classes)]
     _check_spread(subjects)
     overlooked = _overlooked(data_io, None if indices is None else chosen)
@@ -284,7 +286,9 @@ def _check_labels(subject: _Subject, classes: int, everywhere: Sequence[float]) 
         subject.add(
             "error",
             "labels",
-            f"labels {_list(outside)} lie outside 0 … {classes - 1} (classes={classes}); "
+            f"{'label' if len(outside) == 1 else 'labels'} {_list(outside)} "
+            f"{'lies' if len(outside) == 1 else 'lie'} outside 0 … {classes - 1} "
+            f"(classes={classes}); "
             f"{_proposal(everywhere)}",
         )
         return
@@ -323,6 +327,18 @@ def _check_ignored(subjects: Sequence[_Subject], ignore_label: int | None) -> li
     return [Problem("", "note", "labels", text)]
 
 
+def _check_any(data_io: DataIO, chosen: Sequence[str]) -> list[Problem]:
+    """Nothing that was looked at is no data set without faults."""
+    if chosen:
+        return []
+    text = (
+        "indices: no subject is chosen; name some, or leave indices out to look at all"
+        if data_io.indices_list
+        else f"no subject was found; looked for {data_io.interface.expected_files()}"
+    )
+    return [Problem("", "error", "missing", text)]
+
+
 def _check_halves(subjects: Sequence[_Subject]) -> list[Problem]:
     without = [subject for subject in subjects if not subject.labelled]
     if subjects and len(without) == len(subjects):
@@ -343,7 +359,8 @@ def _check_occurrence(
     absent = [str(c) for c in range(classes) if c not in values]
     if not values or not absent:
         return []
-    text = f"label {', '.join(absent)} occurs in no subject; is classes={classes} right?"
+    told = f"label {absent[0]} occurs" if len(absent) == 1 else f"labels {', '.join(absent)} occur"
+    text = f"{told} in no subject; is classes={classes} right?"
     return [Problem("", "warning", "labels", text)]
 
 

@@ -179,7 +179,7 @@ def test_slices_of_one_acquisition_after_the_other_stay_together(tmp_path: Path)
         ImagePositionPatient=lambda k: [0, 0, 2.5 * places[k]],
         AcquisitionNumber=lambda k: 1 + k // 4,
     )
-    with pytest.raises(GridMismatchError, match=r"1 slices are missing.*7\.50 and 12\.50"):
+    with pytest.raises(GridMismatchError, match=r"1 slice is missing.*7\.50 and 12\.50"):
         only(tmp_path).open()
     voxels = read(only(tmp_path).open("resample"))
     np.testing.assert_allclose(voxels[0, 0], np.arange(9) * 10, atol=1e-4)

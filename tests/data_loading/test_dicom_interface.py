@@ -301,7 +301,7 @@ def test_a_series_that_was_resampled(tmp_path: Path, array: NDArray, caplog: Any
     make(tmp_path / "data", "a", array)
     (tmp_path / "data" / "a" / "scan" / "0001.dcm").unlink()
     data_io = DataIO(DICOMInterface(), tmp_path / "data", output_path=tmp_path / "out")
-    with pytest.raises(GridMismatchError, match="1 slices are missing"):
+    with pytest.raises(GridMismatchError, match="1 slice is missing"):
         data_io.sample_loader("a", load_seg=False)
     interface = DICOMInterface(irregular="resample")
     data_io = DataIO(interface, tmp_path / "data", output_path=tmp_path / "out")

@@ -95,6 +95,14 @@ def test_what_is_proposed_works(values: list[float]) -> None:
     assert mapping.to_classes(np.array(values), "a").max() == arguments["classes"] - 1
 
 
+def test_a_lone_255_may_be_ignored() -> None:
+    first = "ignore_label=255 if these voxels are not annotated, or "
+    for values in ([0, 1, 255], [1, 255], [0, 1, 2, 3, 255]):
+        assert str(proposal(values)).startswith(first + "classes=")
+    for values in ([0, 255], [0, 128, 255], [0, 1, 254], [0, 1, 3, 255], [-1, 0, 1, 255]):
+        assert str(proposal(values)).startswith("classes=")
+
+
 def test_through_files_and_back(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     stored = np.zeros((3, 4, 5), dtype=np.int16)

@@ -120,8 +120,10 @@ def test_dicom_is_a_folder_for_each_subject(tmp_path: Path) -> None:
         (tmp_path / place).write_bytes(bytes(128) + b"DICM")
     layout = find_layout(tmp_path)
     assert (layout.name, layout.format) == ("dicom", "DICOM")
-    with pytest.raises(MissingFileError, match="of one subject"):
-        find_layout(tmp_path / "p2")
+    loose = find_layout(tmp_path / "p2")
+    assert (loose.name, loose.format) == ("dicom", "DICOM")
+    assert "one subject" in loose.description
+    assert find_layout(tmp_path / "p1").description.startswith("DICOM: a folder for each")
 
 
 # names that could be taken for something else
@@ -199,8 +201,15 @@ def test_two_raters_are_chosen_by_patterns_that_leave_the_other_out(tmp_path: Pa
 
 def test_segmentations_are_not_taken_for_images(tmp_path: Path) -> None:
     one = touch(tmp_path / "one", "ct.nii.gz", "mask.nii.gz")
-    with pytest.raises(ConfigurationError, match=r"one subject \(ct.*open the folder above"):
+    (one / "labels_float.nii.gz").write_bytes(b"x")
+    advice = r"image='\*/ct\.nii\.gz', segmentation='\*/mask\.nii\.gz'$"
+    with pytest.raises(
+        ConfigurationError,
+        match=rf"one subject \(ct.*the folder above it, {tmp_path}, with {advice}",
+    ):
         find_layout(one)
+    chosen = {"image": "*/ct.nii.gz", "segmentation": "*/mask.nii.gz"}
+    assert open_dataset(tmp_path, classes=2, **chosen).indices_list == ["one"]
     alone = touch(tmp_path / "alone", "a.nii.gz", "b_labels.nii.gz")
     with pytest.raises(ConfigurationError, match=r"in .*alone b_labels\.nii\.gz look like"):
         find_layout(alone)
@@ -208,6 +217,81 @@ def test_segmentations_are_not_taken_for_images(tmp_path: Path) -> None:
     touch(tmp_path / "both", "images/a.nii.gz", "images/a_seg.nii.gz")
     with pytest.raises(ConfigurationError, match="a_seg"):
         find_layout(tmp_path / "both")
+
+
+@pytest.mark.parametrize("place", ["", "{}/"])
+def test_an_image_that_most_subjects_have_is_not_left_out(place: str, tmp_path: Path) -> None:
+    for index in ("a", "b", "c"):
+        inside = f"{place.format(index)}{index}"
+        touch(tmp_path, *(f"{inside}_{what}.nii.gz" for what in ("t1", "t2", "seg")))
+    (tmp_path / f"{place.format('b')}b_t2.nii.gz").unlink()
+    advice = r"t2 is missing for b\..*modalities=\['t1', 't2'\] .*modalities=\['t1'\] to leave"
+    with pytest.raises(ConfigurationError, match=advice):
+        find_layout(tmp_path)
+    both = find_layout(tmp_path, modalities=["t1", "t2"]).interface()
+    assert both.initialize(tmp_path) == ["a", "b", "c"]
+    with pytest.raises(MissingFileError, match=r"b_t2\.nii\.gz"):
+        both.source_files("b")
+    assert find_layout(tmp_path, modalities=["t1"]).interface().channels == 1
+
+
+def test_a_missing_image_is_no_missing_modality(tmp_path: Path) -> None:
+    for index in ("a", "b", "c"):
+        touch(tmp_path / index, "ct.nii.gz", "seg.nii.gz")
+    (tmp_path / "b" / "ct.nii.gz").unlink()
+    layout = find_layout(tmp_path)
+    assert layout.image == ("{index}/ct.nii.gz",)
+    assert layout.interface().initialize(tmp_path) == ["a", "b", "c"]
+
+
+def test_each_image_is_missing_somewhere(tmp_path: Path) -> None:
+    for index in "abcd":
+        touch(tmp_path, *(f"{index}_{what}.nii" for what in ("t1", "t2", "seg")))
+    (tmp_path / "a_t1.nii").unlink()
+    (tmp_path / "b_t2.nii").unlink()
+    with pytest.raises(ConfigurationError, match=r"modalities=\['t1', 't2'\]"):
+        find_layout(tmp_path)
+
+
+def test_names_of_layouts(tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii.gz", "a_seg.nii.gz")
+    for name in ("pairs", "Pairs", "PAIRS"):
+        assert find_layout(tmp_path, layout=name).name == "pairs"
+    with pytest.raises(MissingFileError, match="layout='nnunet'"):
+        find_layout(tmp_path, layout="nnU-Net")
+    for wrong in ("kits", "", 3):
+        with pytest.raises(ConfigurationError, match=r"known are 'miscnn', .*'dicom', 'listing'$"):
+            find_layout(tmp_path, layout=wrong)
+
+
+def test_five_of_many_layouts_are_shown(tmp_path: Path) -> None:
+    touch(tmp_path, "p/ct.nii", *(f"p/{organ}_mask.nii" for organ in "abcdefg"))
+    with pytest.raises(ConfigurationError, match="7 layouts fit") as caught:
+        find_layout(tmp_path)
+    assert str(caught.value).count("segmentation=") == 5
+    assert str(caught.value).endswith("; or one of 2 others")
+
+
+@pytest.mark.parametrize("name", ["labels", "Masks", "segmentations", "labelsTr", "gt"])
+def test_a_folder_of_segmentations_is_none_of_images(name: str, tmp_path: Path) -> None:
+    folder = touch(tmp_path / name, "a.nii.gz", "b.nii.gz")
+    with pytest.raises(ConfigurationError, match=rf"folder above it, {tmp_path}, or say layout="):
+        find_layout(folder)
+    assert find_layout(folder, layout="images").image == ("*.nii.gz",)
+    assert find_layout(touch(tmp_path / f"kits_{name}", "a.nii.gz")).name == "images"
+
+
+def test_labels_beside_images_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "Images/a.nii.gz")
+    assert "beside" not in find_layout(tmp_path / "Images").description
+    assert caplog.text == ""
+    touch(tmp_path, "masks/a.nii.gz")
+    layout = find_layout(tmp_path / "Images")
+    assert layout.description.endswith("masks/ beside it is not read (open the folder above)")
+    assert f"open the folder above, {tmp_path}" in caplog.text
+    caplog.clear()
+    find_layout(tmp_path / "Images", layout="images")
+    assert caplog.text == ""
 
 
 def test_folders_of_different_formats(tmp_path: Path) -> None:

@@ -100,6 +100,23 @@ def test_subjects_without_a_chosen_image_are_named(tmp_path: Path) -> None:
         find_layout(tmp_path, modalities=["FLAIR", "T2w"])
 
 
+def test_an_image_that_most_subjects_have_is_not_left_out(tmp_path: Path) -> None:
+    for i in (1, 2, 3):
+        inside = f"sub-{i}/ses-1/anat/sub-{i}_ses-1"
+        touch(
+            tmp_path, f"{inside}_T1w.nii", f"{inside}_FLAIR.nii", f"derivatives/{inside}_dseg.nii"
+        )
+    (tmp_path / "sub-2/ses-1/anat/sub-2_ses-1_FLAIR.nii").unlink()
+    advice = r"FLAIR is missing for sub-2_ses-1\..*=\['FLAIR', 'T1w'\].*=\['T1w'\] to leave"
+    with pytest.raises(ConfigurationError, match=advice):
+        find_layout(tmp_path)
+    interface = find_layout(tmp_path, modalities=["FLAIR", "T1w"]).interface()
+    assert interface.initialize(tmp_path) == [f"sub-{i}_ses-1" for i in (1, 2, 3)]
+    with pytest.raises(MissingFileError, match=r"sub-2/ses-1/anat/sub-2_ses-1_FLAIR\.nii"):
+        interface.source_files("sub-2_ses-1")
+    assert len(interface.source_files("sub-3_ses-1")) == 3
+
+
 @pytest.mark.parametrize("place", ["derivatives/", "derivatives/a/b/", "labels/", "Masks/"])
 @pytest.mark.parametrize("name", ["dseg", "T1w_seg"])
 def test_segmentations_in_other_places(place: str, name: str, tmp_path: Path) -> None:

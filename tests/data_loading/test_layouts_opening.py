@@ -138,6 +138,24 @@ def test_classes_are_told_by_values_or_names(
     assert open_dataset(tmp_path, **arguments).interface.classes == classes
 
 
+def test_255_may_be_no_class(tmp_path: Path, save: Save) -> None:
+    save(tmp_path / "a.nii.gz", labels())
+    save(tmp_path / "a_seg.nii.gz", labels(1, 255))
+    advice = (
+        r"1 segmentation holds .*ignore_label=255 if .* or classes=3, label_values=\[0, 1, 255\]"
+    )
+    with pytest.raises(ConfigurationError, match=advice):
+        open_dataset(tmp_path)
+    assert open_dataset(tmp_path, ignore_label=255).interface.classes == 2
+
+
+@pytest.mark.realdata
+def test_dicom_files_of_one_subject(real_data: Path) -> None:
+    data_io = open_dataset(real_data / "torso_dicom_example", layout="DICOM")
+    assert data_io.indices_list == ["torso_dicom_example"]
+    assert data_io.layout.name == "dicom"
+
+
 def test_odd_arguments(tmp_path: Path, save: Save) -> None:
     save(tmp_path / "a.nii.gz", labels())
     with pytest.raises(ConfigurationError, match="class_names='abc'; expected a list"):

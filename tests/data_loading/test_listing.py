@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from miscnn.data_loading._label_words import LABEL_WORDS, has_label_word
 from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.interfaces import NIfTIInterface
 from miscnn.data_loading.interfaces._columns import find_columns
@@ -183,6 +184,17 @@ def test_columns_that_could_be_segmentations_are_refused(first: str, message: st
     row = ["a", *(f"{i}.nii.gz" for i in range(1, len(names)))]
     with pytest.raises(ConfigurationError, match=message):
         find_columns(names, [row], [".nii.gz"])
+
+
+def test_the_words_that_are_understood_are_told() -> None:
+    assert all(map(has_label_word, LABEL_WORDS))
+    words = r"words label, mask, seg, gt, truth, annotation, dseg\)"
+    with pytest.raises(
+        ConfigurationError, match=rf"'index' \(or subject, id, .*{words}; the first"
+    ):
+        find_columns(["patient", "ct", "gtv"], [["a", "a.nii", "b.nii"]], [".nii"])
+    with pytest.raises(ConfigurationError, match=rf"'ct' and 'gtv' are; .*{words}, and remove"):
+        find_columns(["index", "ct", "gtv"], [["a", "a.nii", "b.nii"]], [".nii"])
 
 
 def test_columns_of_words_and_numbers_are_passed_over() -> None:

@@ -101,7 +101,7 @@ def test_all_problems_are_told_at_once(
     assert report.summary().startswith("15 subjects: 1 good, 14 with errors")
     assert "12.5 mm (13.9 voxels) apart" in only(report, "moved").message
     assert "(6, 6, 5)" in only(report, "shape").message
-    assert "labels 255 lie outside 0 … 1" in only(report, "l255").message
+    assert "label 255 lies outside 0 … 1" in only(report, "l255").message
     assert "label_values=[0, 1, 255]" in only(report, "l255").message
     assert "found 0.5" in only(report, "interpolated").message
     assert "first at (1, 2, 3)" in only(report, "nan").message
@@ -211,11 +211,31 @@ def test_labels_beyond_the_classes_of_the_interface() -> None:
     assert only(report, "a").message.endswith("set classes=3")
 
 
+def test_no_subject_at_all_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    report = check(tmp_path)
+    assert not report.ok
+    assert (report.good, report.bad) == ((), ())
+    assert found(report, "") == [("error", "missing")]
+    assert only(report, "").message.startswith("no subject was found; looked for '")
+    report = DataIO(DictionaryInterface({"a": (IMAGE, LABELS)})).verify([], verbose=False)
+    assert only(report, "").message.startswith("indices: no subject is chosen")
+
+
+def test_one_and_several_labels_are_told_as_such() -> None:
+    report = in_memory(4, a=(IMAGE, LABELS), b=(IMAGE, LABELS))
+    assert only(report, "").message == "labels 2, 3 occur in no subject; is classes=4 right?"
+    three = LABELS.copy()
+    three[0, 0, :2] = 2, 3
+    report = in_memory(2, a=(IMAGE, three))
+    assert only(report, "a").message.startswith("labels 2, 3 lie outside 0 … 1")
+
+
 def test_a_proposal_looks_at_the_whole_data_set() -> None:
     report = in_memory(a=(IMAGE, LABELS * 2), b=(IMAGE, LABELS), c=(IMAGE, LABELS * 2))
     assert [p.index for p in report.problems] == ["a", "c"]
     assert {p.message for p in report.problems} == {
-        "labels 2 lie outside 0 … 1 (classes=2); set classes=3"
+        "label 2 lies outside 0 … 1 (classes=2); set classes=3"
     }
     ramp = np.arange(IMAGE.size).reshape(IMAGE.shape)
     report = in_memory(a=(IMAGE, ramp % 3), b=(IMAGE, ramp % 2 * 4))

@@ -291,7 +291,9 @@ def _irregularity(slices: Sequence[Slice], places: NDArray[np.float64]) -> str:
         f"{file_name(slices[k])})"
         for k in odd[:_SHOWN]
     ]
-    what = f"{int(np.sum(whole - 1))} slices are missing" if gaps else "slices are unevenly spaced"
+    missing = int(np.sum(whole - 1))
+    lost = "1 slice is missing" if missing == 1 else f"{missing} slices are missing"
+    what = lost if gaps else "slices are unevenly spaced"
     if not len(odd):  # many small errors that add up
         off = _beside_grid(places)
         return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from miscnn.data_loading._label_words import has_label_word
+from miscnn.data_loading._label_words import LABEL_WORDS, has_label_word
 from miscnn.exceptions import ConfigurationError
 
 INDEX_COLUMNS = ("index", "subject", "id", "case", "sample", "participant_id")
@@ -65,16 +65,17 @@ def find_columns(
         images = readable
     if index is None or not (images or readable):
         raise ConfigurationError(
-            "expected columns 'index', 'image' (or one for each channel, with files that end in "
-            f"{', '.join(endings)}) and perhaps 'segmentation'; the first line names "
-            f"{', '.join(names[:8])}"
+            f"expected columns 'index' (or {', '.join(INDEX_COLUMNS[1:])}), 'image' (or one for "
+            f"each channel, with files that end in {', '.join(endings)}) and perhaps "
+            f"'segmentation' (or a name with one of the words {', '.join(LABEL_WORDS[1:])}); the "
+            f"first line names {', '.join(names[:8])}"
         )
     unclear = [i for i in readable if i not in images]
     if unclear:
         shown = " and ".join(repr(names[i]) for i in unclear)
         raise ConfigurationError(
             f"it cannot be told what the files of the columns {shown} are; begin the names of "
-            "those of images with 'image_', call that of the segmentation 'segmentation', and "
-            "remove others"
+            "those of images with 'image_', call that of the segmentation 'segmentation' (or by a "
+            f"name with one of the words {', '.join(LABEL_WORDS[1:])}), and remove others"
         )
     return index, sorted(images), labels[0] if labels else None

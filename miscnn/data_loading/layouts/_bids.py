@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from miscnn.data_loading._label_words import LABEL_WORD
 from miscnn.data_loading._patterns import natural_key, visible_names
-from miscnn.data_loading.layouts._channels import check_known, unused_remark
+from miscnn.data_loading.layouts._channels import check_known, check_lacking, few, unused_remark
 from miscnn.data_loading.layouts._folders import LABEL_FOLDERS
 from miscnn.data_loading.layouts._formats import Format
 from miscnn.data_loading.layouts._layout import Layout
@@ -28,7 +28,6 @@ _RANKS = (
 )
 # Of no use, or of use only if the user knows that the grid is the image's.
 _NO_LABEL_MAP = re.compile(r".*(?:probseg|xfm)|(?:.*_)?space-.*")
-_SHOWN = 4
 
 
 def bids(
@@ -58,20 +57,28 @@ def bids(
     channels, remark = _channels(images, modalities)
     found = {index: _labels(folder, form, index, sessions[index]) for index in images}
     key, unread = _label_key(found, labels)
-    lacking = [index for index in images if not set(channels) <= set(images[index])]
+    complete = [index for index in images if set(channels) <= set(images[index])]
+    if not complete:
+        raise ConfigurationError(
+            f"no subject has all of {' and '.join(channels)}; choose others by modalities=[…]"
+        )
+    # those that have some of them stay, for verify to tell what is missing
+    lacking = [index for index in images if not set(channels) & set(images[index])]
     if lacking:
-        remark += f"; left out, without {' and '.join(channels)}: {_few(lacking)}"
+        remark += f"; left out, without {' and '.join(channels)}: {few(lacking)}"
+    usual = {channel: images[complete[0]][channel] for channel in channels}
+    folders = (sessions[complete[0]], complete[0])
     files: dict[str, dict[str, Any]] = {
         index: {
-            "image": [images[index][channel] for channel in channels],
+            "image": [
+                images[index].get(channel)
+                or _called(usual[channel], folders, (sessions[index], index))
+                for channel in channels
+            ],
             "segmentation": found[index].get(key) if key else None,
         }
         for index in sorted(set(images) - set(lacking), key=natural_key)
     }
-    if not files:
-        raise ConfigurationError(
-            f"no subject has all of {' and '.join(channels)}; choose others by modalities=[…]"
-        )
     labelled = sum(entry["segmentation"] is not None for entry in files.values())
     text = f"BIDS: {len(files)} subjects or sessions, images {' and '.join(channels)}, "
     text += f"segmentations {key} for {labelled} of them" if key else f"no segmentations{unread}"
@@ -80,6 +87,12 @@ def bids(
     if not patterns:
         further["listing"] = files
     return [Layout("bids", text + remark, patterns, segmentation, form.name, further)]
+
+
+def _called(path: str, of: tuple[str, str], here: tuple[str, str]) -> str:
+    """Return what the file of one subject would be called for another, each a folder and index."""
+    inside, _, name = path.removeprefix(of[0]).rpartition("/")
+    return f"{here[0]}{inside}/{here[1]}{name.removeprefix(of[1])}"
 
 
 def _sessions(folder: Path) -> Iterator[tuple[str, str]]:
@@ -151,6 +164,7 @@ def _channels(
         return list(modalities), ""
     chosen = sorted(rest for rest, count in counts.items() if count == len(images))
     chosen = chosen or [counts.most_common(1)[0][0]]
+    check_lacking({index: {*found} for index, found in images.items()}, chosen)
     first: dict[str, str] = {}  # of each kind
     for rest in chosen:
         first.setdefault(rest.rsplit("_", 1)[-1], rest)
@@ -183,11 +197,5 @@ def _label_key(
             return keys[0], ""
     if not counts:
         return None, ""
-    shown = _few([f"{key} ({count})" for key, count in sorted(counts.items())])
+    shown = few([f"{key} ({count})" for key, count in sorted(counts.items())])
     return None, f"; passed over, since they may lie on another grid: {shown} (labels=… to choose)"
-
-
-def _few(names: Iterable[str]) -> str:
-    shown = sorted(names, key=natural_key)
-    more = len(shown) - _SHOWN
-    return ", ".join(shown[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -43,6 +43,14 @@ class FoundClasses:
     description: str
 
 
+class UnclearLabelsError(ConfigurationError):
+    """Nothing says what the labels mean; ``values`` are those found, if a mapping can take them."""
+
+    def __init__(self, message: str, values: Sequence[float] = ()) -> None:
+        super().__init__(message)
+        self.values = tuple(int(value) for value in values)
+
+
 def find_classes(interface: DataInterface, indices: Sequence[str]) -> FoundClasses:
     """Read segmentations and count the classes.
 
@@ -86,8 +94,10 @@ def find_classes(interface: DataInterface, indices: Sequence[str]) -> FoundClass
             f"classes: none of {len(read)} segmentations can be read ({unreadable[0]}); mend that, "
             "or pass classes=…"
         ) from unreadable[0]
-    part = f"{seen} segmentations" if seen == len(labelled) else f"{seen} of {len(labelled)}"
-    return _counted(values, part if seen == len(labelled) else f"{part} segmentations")
+    part = "1 segmentation" if seen == 1 else f"{seen} segmentations"
+    return _counted(
+        values, part if seen == len(labelled) else f"{seen} of {len(labelled)} segmentations"
+    )
 
 
 def declared_classes(arguments: Mapping[str, Any], ignore_label: int | None) -> dict[str, Any]:
@@ -137,8 +147,10 @@ def _counted(values: dict[float, str], part: str) -> FoundClasses:
     odd = next((value for place, value in enumerate(found) if value != place), found[-1])
     usual = len(found) <= _MOST_CLASSES and max(map(abs, found)) <= _LARGEST_LABEL
     advice = proposal(found) if usual else None
-    raise ConfigurationError(
-        f"classes: {part} hold the values {shown} ({odd:g} in sample {values[odd]!r}), which are "
+    hold = "holds" if part == "1 segmentation" else "hold"
+    raise UnclearLabelsError(
+        f"classes: {part} {hold} the values {shown} ({odd:g} in sample {values[odd]!r}), which are "
         "not 0 … n - 1; say what they mean"
-        + (f", such as {advice}" if advice else ": these are no label maps")
+        + (f", such as {advice}" if advice else ": these are no label maps"),
+        found if advice else (),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from miscnn.data_loading._patterns import visible_names
 from miscnn.data_loading.interfaces._listing import TABLE_ENDINGS
 from miscnn.data_loading.layouts._bids import bids
 from miscnn.data_loading.layouts._described import DESCRIPTION, described
-from miscnn.data_loading.layouts._dicom import dicom_tree, holds_dicom
+from miscnn.data_loading.layouts._dicom import dicom_tree
 from miscnn.data_loading.layouts._folders import (
     TEST_FOLDERS,
     TRAINING_FOLDERS,
@@ -28,12 +29,19 @@ from miscnn.exceptions import ConfigurationError, MissingFileError
 
 Part = Literal["training", "test"]
 
+LAYOUTS = (
+    "miscnn", "subjects", "folders", "pairs", "images", "nnunet", "msd", "bids", "dicom", "listing",
+)  # fmt: skip
+"""The names that ``find_layout`` takes."""
+
+_SHOWN = 5
+
 _KNOWN = (
     "MIScnn folders (<index>/imaging.* with segmentation.*), a folder for each subject "
     "(<index>/*.* with *_seg.*), nnU-Net raw data and MSD (dataset.json, imagesTr, labelsTr), BIDS "
     "(sub-*/anat with derivatives), images/ with labels/, a flat folder (X.* with X_seg.*, or "
     "ct_X.* with seg_X.*), a "
-    "folder of DICOM files for each subject, a listing (TSV, CSV or JSON file)"
+    "folder of DICOM files for each subject or those of one, a listing (TSV, CSV or JSON file)"
 )
 
 
@@ -53,16 +61,18 @@ def find_layout(
     the Medical Segmentation Decathlon (``dataset.json``); BIDS and its derivatives; a folder of
     images beside a folder of labels (``images``/``labels``, ``imagesTr``/``labelsTr``; channel
     numbers ``_0000`` are recognised); a flat folder, in which ``X_label``, ``X_mask``, ``seg_X``
-    or the like is the segmentation of ``X`` or ``ct_X``; DICOM files in a folder for each subject;
-    and a table that lists the files (TSV, CSV or JSON), handed in as ``path``. Images alone are a
-    data set only where no segmentations are found.
+    or the like is the segmentation of ``X`` or ``ct_X``; DICOM files in a folder for each subject,
+    or those of one subject in ``path`` itself; and a table that lists the files (TSV, CSV or JSON),
+    handed in as ``path``. Images alone are a data set only where no segmentations are found.
 
     Parameters
     ----------
     path : path
         The folder, or the listing.
     layout : str, optional
-        Takes only layouts of this name, see :class:`Layout`.
+        Takes only layouts of this name: ``"miscnn"``, ``"subjects"``, ``"folders"``, ``"pairs"``,
+        ``"images"``, ``"nnunet"``, ``"msd"``, ``"bids"``, ``"dicom"`` or ``"listing"``, see
+        :class:`Layout`. Capitals and hyphens do not count.
     format : str, optional
         Takes only files of this format: ``"NIfTI"``, ``"ITK"``, ``"image"``, ``"NumPy"`` or
         ``"DICOM"``.
@@ -79,12 +89,14 @@ def find_layout(
     MissingFileError
         If there is no such folder, or it holds none of these.
     ConfigurationError
-        If several layouts fit; naming all, with the arguments that choose. If files look like
-        segmentations, and it cannot be told of which images. If ``part``, ``modalities`` or
+        If there is no layout of this name. If several layouts fit; naming five at most, with the
+        arguments that choose. If files look like segmentations, and it cannot be told of which
+        images. If most subjects have an image that others lack. If ``part``, ``modalities`` or
         ``labels`` do not belong to the layout that was found.
     """
     folder = Path(path)
     _check_choice(part, modalities)
+    layout = None if layout is None else _known_name(layout)
     chosen = None if format is None else find_format(format)
     if folder.is_file() and folder.name == DESCRIPTION:
         folder = folder.parent
@@ -95,7 +107,9 @@ def find_layout(
     asked = _Asked(folder, layout, chosen, part == "test", modalities, labels)
     found = asked.found()
     if len(found) > 1:
-        choices = "; or ".join(f"{one.choice()}, for: {one.description}" for one in found)
+        shown = [f"{one.choice()}, for: {one.description}" for one in found[:_SHOWN]]
+        shown += [f"one of {len(found) - _SHOWN} others"] if found[_SHOWN:] else []
+        choices = "; or ".join(shown)
         raise ConfigurationError(f"{len(found)} layouts fit {folder}; choose by {choices}")
     if not found:
         raise MissingFileError(_unknown(folder, layout, format, part))
@@ -153,6 +167,16 @@ class _Asked:
     @property
     def _forms(self) -> list[Format]:
         return [form for form in FORMATS if self.chosen in (None, form)]
+
+
+def _known_name(layout: object) -> str:
+    """Return the name of a layout as it is spelled here."""
+    plain = re.sub(r"[-_ ]", "", layout).lower() if isinstance(layout, str) else ""
+    if plain not in LAYOUTS:
+        raise ConfigurationError(
+            f"layout={layout!r} is not known; known are {', '.join(map(repr, LAYOUTS))}"
+        )
+    return plain
 
 
 def _check_choice(part: object, modalities: object) -> None:
@@ -220,9 +244,7 @@ def _unknown(folder: Path, layout: str | None, format: str | None, part: Part) -
         if value is not None
     )
     text = f"found no known layout{asked} in {folder} (it holds {seen or 'nothing'})"
-    if any(not (folder / name).is_dir() for name in names) and holds_dicom(folder):
-        text = f"{folder} holds the DICOM files of one subject; open the folder above it"
-    elif any(name.lower() in map(str.lower, TEST_FOLDERS) for name in names):
+    if any(name.lower() in map(str.lower, TEST_FOLDERS) for name in names):
         text += "; images of the test part are opened by part='test'"
     capital = _capital(folder, names)
     if capital is not None:

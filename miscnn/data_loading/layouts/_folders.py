@@ -58,8 +58,8 @@ def subject_folders(folder: Path, form: Format, names: Sequence[str] | None) -> 
     layouts = []
     for label in sorted({s for found in stems.values() for s in found if has_label_word(s)}):
         owners = [name for name in stems if label in stems[name]]
-        rests = [{s for s in stems[name] if not has_label_word(s)} for name in owners]
-        chosen, remark = common(rests, names) if any(rests) else ([], "")
+        rests = {name: {s for s in stems[name] if not has_label_word(s)} for name in owners}
+        chosen, remark = common(rests, names) if any(rests.values()) else ([], "")
         ending = form.ending(folder / owners[0])
         patterns = tuple(f"{{index}}/{rest}{ending}" for rest in chosen)
         shown = " and ".join(patterns).replace("{index}", "<index>")

@@ -42,12 +42,15 @@ def open_dataset(
     Parameters
     ----------
     path : path
-        The folder of the data set, or a table that lists its files (TSV, CSV or JSON).
+        The folder of the data set (of DICOM files also that of one subject), or a table that
+        lists its files (TSV, CSV or JSON).
     output_path, batch_path
         See :class:`~miscnn.DataIO`.
     layout, format, part, modalities, labels
         What to choose where several could be meant, see
-        :func:`~miscnn.data_loading.layouts.find_layout`.
+        :func:`~miscnn.data_loading.layouts.find_layout`. Layouts are called ``"miscnn"``,
+        ``"subjects"``, ``"folders"``, ``"pairs"``, ``"images"``, ``"nnunet"``, ``"msd"``,
+        ``"bids"``, ``"dicom"`` and ``"listing"``.
     **arguments
         For the data interface, in place of what was found: ``classes``, ``channels``, ``pattern``,
         ``image`` and ``segmentation`` (patterns), ``listing``, ``three_dim``, ``label_values``,

@@ -31,7 +31,7 @@ def pairs(folder: Path, form: Format, names: Sequence[str] | None) -> list[Layou
     named = max((_After(stems), _Before(stems)), key=lambda one: len(one.paired))  # first if equal
     layouts = []
     for mark in sorted(named.paired_marks):
-        rests = [named.rests[base] for base in named.marks[mark] if named.rests.get(base)]
+        rests = {base: named.rests.get(base, set()) for base in named.marks[mark]}
         chosen, remark = common(rests, names)
         patterns = tuple(f"{named.pattern(rest)}{ending}" for rest in chosen)
         segmentation = f"{named.pattern(mark)}{ending}"
