@@ -192,3 +192,19 @@ def visible_names(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+
+
+def index_expression(pattern: str | None) -> re.Pattern[str] | None:
+    """Compile the argument ``pattern`` of an interface, which an index must match as a whole.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is no regular expression.
+    """
+    try:
+        return None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise ConfigurationError(
+            f"pattern={pattern!r} is no regular expression: {error}"
+        ) from error

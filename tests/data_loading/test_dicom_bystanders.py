@@ -216,3 +216,28 @@ def test_volumes_can_be_compared(tmp_path: Path, array: NDArray) -> None:
     assert one == one
     assert one != other
     assert len({one, other}) == 2
+
+
+def test_headers_of_a_subject_without_a_folder_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from miscnn.data_loading.dicom import _subjects
+
+    files = write_series(tmp_path, np.zeros((4, 5, 6), np.int16), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    interface = DICOMInterface()
+    (index,) = interface.initialize(tmp_path)
+    read, original = [], _subjects.read_headers
+
+    def counted(paths: Any, name: str) -> Any:
+        read.append(len(paths))
+        return original(paths, name)
+
+    monkeypatch.setattr(_subjects, "read_headers", counted)
+    assert interface.load_image(index)[0].shape == (4, 5, 6)
+    before = sum(read)
+    for _ in range(3):
+        interface.load_geometry(index)
+        interface.has_segmentation(index)
+    assert (before, sum(read)) == (12, 12)  # whose they are, and what they say
+    files[-1].unlink()  # which is seen
+    assert interface.load_geometry(index).shape == (4, 5, 5)

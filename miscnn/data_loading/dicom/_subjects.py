@@ -57,23 +57,36 @@ def find_subjects(folder: Path) -> list[str]:
     return sorted([*names, *loose_files(folder)], key=natural_key)
 
 
-def subject_files(folder: Path, index: str) -> tuple[Path, list[Path]]:
-    """Return a subject's folder and files.
+def possible_files(folder: Path, index: str) -> tuple[Path, list[Path]]:
+    """Return a subject's folder and files; for one without a folder, all that lie in the data's.
+
+    No header is read.
 
     Raises
     ------
     MissingFileError
-        If there is neither a folder nor a file of this subject.
+        If there is a folder without files.
     """
     own = folder / check_index(index)
-    if own.is_dir():
-        files = list(dicom_files(own))
-        if not files:
-            raise MissingFileError(f"sample {index!r}: there are no DICOM files below {own}")
-        return own, files
+    if not own.is_dir():
+        return folder, list(dicom_files(folder, recursive=False))
+    files = list(dicom_files(own))
+    if not files:
+        raise MissingFileError(f"sample {index!r}: there are no DICOM files below {own}")
+    return own, files
+
+
+def own_files(folder: Path, index: str) -> list[Path]:
+    """Return the files of a subject without a folder, which are told from others by their headers.
+
+    Raises
+    ------
+    MissingFileError
+        If there are none.
+    """
     loose = loose_files(folder)
     if index in loose:
-        return folder, loose[index]
+        return loose[index]
     if any(name.startswith(index + "-") for name in loose):
         raise SampleError(
             index,

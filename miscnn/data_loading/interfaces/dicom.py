@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -10,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn.data_loading._patterns import index_expression
 from miscnn.data_loading._problems import Problem, Remark
 from miscnn.data_loading.dicom._annotations import (
     annotation_names,
@@ -40,9 +40,10 @@ from miscnn.data_loading.dicom._subjects import (
     find_subjects,
     open_on_one_grid,
     overlooked_folders,
+    own_files,
+    possible_files,
     read_subject,
     state_of,
-    subject_files,
 )
 from miscnn.data_loading.dicom.segments import read_segments
 from miscnn.data_loading.dicom.series import IRREGULAR, Series, read
@@ -177,12 +178,7 @@ class DICOMInterface(DataInterface):
         if output != "nifti":
             check_names(self._names, "class_names" if class_names else "structure_dict")
         self._criteria = criteria_list(series, channels)
-        try:
-            self._expression = None if pattern is None else re.compile(pattern)
-        except re.error as error:
-            raise ConfigurationError(
-                f"pattern={pattern!r} is no regular expression: {error}"
-            ) from error
+        self._expression = index_expression(pattern)
         self._subjects: dict[str, tuple[Subject, list[DicomVolume]]] = {}
 
     def initialize(self, input_path: str | Path) -> list[str]:
@@ -345,10 +341,12 @@ class DICOMInterface(DataInterface):
                 "the interface does not know its data folder; call initialize(input_path), or "
                 "hand it to DataIO"
             )
-        folder, files = subject_files(self.data_directory, index)
+        folder, files = possible_files(self.data_directory, index)
         state = state_of(files, index)
         known = self._subjects.get(index)
         if known is None or known[0].state != state:
+            if folder == self.data_directory:
+                files = own_files(folder, index)
             known = (read_subject(folder, files, state, index), [])
             while len(self._subjects) >= _REMEMBERED:
                 self._subjects.pop(next(iter(self._subjects)), None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from miscnn.data_loading._patterns import Pattern, check_index, find_indices
+from miscnn.data_loading._patterns import (
+    Pattern,
+    check_index,
+    find_indices,
+    index_expression,
+)
 from miscnn.data_loading._problems import Problem
 from miscnn.data_loading.formats.image_file import ImageFile, short, volume_shape
 from miscnn.data_loading.geometry import Geometry
@@ -105,12 +109,7 @@ class FileInterface(DataInterface):
         if labels is None and image is None:
             labels = f"{{index}}/segmentation{self.default_ending}"
         self._labels = None if labels is None else Pattern(labels, self.endings)
-        try:
-            self._expression = None if pattern is None else re.compile(pattern)
-        except re.error as error:
-            raise ConfigurationError(
-                f"pattern={pattern!r} is no regular expression: {error}"
-            ) from error
+        self._expression = index_expression(pattern)
 
     @abstractmethod
     def open_file(self, path: Path, index: str) -> ImageFile:
@@ -370,7 +369,7 @@ class FileInterface(DataInterface):
         prediction = sample.prediction
         if prediction is None:
             raise SampleError(sample.index, "there is no prediction to save")
-        space = sample.details.get("grid", sample.geometry.shape)
+        space = tuple(sample.details.get("grid", sample.geometry.shape))
         array = np.asarray(prediction)
         if array.shape == (*space, 1) and array.dtype.kind in "biu":
             array = array[..., 0]
