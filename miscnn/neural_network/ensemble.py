@@ -24,6 +24,7 @@ from miscnn.neural_network._combining import (
     SoftmaxCombiner,
     common_label_set,
 )
+from miscnn.neural_network._recipe import DEFAULT_EPOCHS
 from miscnn.neural_network._stacking import (
     Score,
     Training,
@@ -173,7 +174,7 @@ class StackedEnsemble:
         self,
         indices: Sequence[str],
         folds: Any = None,
-        epochs: int = 20,
+        epochs: int = DEFAULT_EPOCHS,
         iterations: int | None = None,
         callbacks: Callbacks = (),
         verbose: int = 1,
@@ -210,7 +211,7 @@ class StackedEnsemble:
     def train(
         self,
         sample_list: Sequence[str],
-        epochs: int = 20,
+        epochs: int = DEFAULT_EPOCHS,
         iterations: int | None = None,
         callbacks: Callbacks = (),
         verbose: int = 1,
@@ -226,7 +227,7 @@ class StackedEnsemble:
         self,
         training_samples: Sequence[str],
         validation_samples: Sequence[str],
-        epochs: int = 20,
+        epochs: int = DEFAULT_EPOCHS,
         iterations: int | None = None,
         callbacks: Callbacks = (),
         verbose: int = 1,
