@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn._scratch import boxes_of, release
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.interfaces.base import DataInterface, geometry_from_details
 from miscnn.data_loading.sample import Sample
@@ -66,18 +67,26 @@ def unusable(geometry: Geometry) -> str:
 def non_finite(image: NDArray[Any]) -> tuple[int, tuple[int, ...]] | None:
     """Count NaN and infinite voxels and give the position of the first; None if there are none.
 
-    The position leaves out a channel axis of length 1. Integers are not looked at, and an image
-    without any costs two reductions and no memory.
+    The position leaves out a channel axis of length 1. Integers are not looked at. Memory is
+    bounded by a block of the image, which may be a mapped file.
     """
     if image.dtype.kind != "f":
         return None
-    with np.errstate(invalid="ignore"):
-        if np.isfinite(image.min()) and np.isfinite(image.max()):
-            return None
-    odd = ~np.isfinite(image)
-    first = np.unravel_index(int(np.argmax(odd)), odd.shape)
-    position = tuple(int(i) for i in first)
-    return int(np.count_nonzero(odd)), position[:-1] if image.shape[-1] == 1 else position
+    count, first = 0, None
+    for box in boxes_of(image):
+        block = image[box]
+        with np.errstate(invalid="ignore"):
+            sound = bool(np.isfinite(block.min()) and np.isfinite(block.max()))
+        if not sound:
+            odd = ~np.isfinite(block)
+            count += int(np.count_nonzero(odd))
+            place = np.unravel_index(int(np.argmax(odd)), odd.shape)
+            found = tuple(int(i) + part.start for i, part in zip(place, box, strict=True))
+            first = found if first is None else min(first, found)
+        release(block)
+    if first is None:
+        return None
+    return count, first[:-1] if image.shape[-1] == 1 else first
 
 
 def label_values(labels: NDArray[Any]) -> list[float]:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn._scratch import Scratch
 from miscnn.data_loading._checks import make_sample, non_finite, unusable
 from miscnn.data_loading.formats.image_file import is_label_map
 from miscnn.data_loading.geometry import Geometry
+from miscnn.data_loading.interfaces._blockwise import replaced
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import (
@@ -99,6 +101,7 @@ class DataIO:
         load_seg: bool | Literal["if available"] = True,
         load_pred: bool = False,
         check_classes: bool = True,
+        scratch: Scratch | None = None,
     ) -> Sample:
         """Load one subject.
 
@@ -113,6 +116,9 @@ class DataIO:
         check_classes : bool
             Whether labels from ``classes`` on are refused. A caller whose subfunctions may map
             them (255 to 1, say) turns it off and calls ``sample.check_labels()`` afterwards.
+        scratch : Scratch, optional
+            Where the sample puts large arrays. The image is then not held in memory, if its format
+            can be mapped or decoded piece by piece, and is not to be written to.
 
         Returns
         -------
@@ -137,8 +143,12 @@ class DataIO:
             raise ConfigurationError(
                 f"load_seg must be True, False or {IF_AVAILABLE!r}, got {load_seg!r}"
             )
-        image, details = self.interface.load_image(index)
+        if scratch is None:
+            image, details = self.interface.load_image(index)
+        else:
+            image, details = self.interface.map_image(index, scratch)
         sample = make_sample(self.interface, index, image, details)
+        sample.scratch = scratch
         odd = non_finite(sample.image)
         if odd is not None:
             count, first = odd
@@ -161,23 +171,42 @@ class DataIO:
         """Load all subjects of :attr:`indices_list`; mind the memory."""
         return [self.sample_loader(index, load_seg, load_pred) for index in self.indices_list]
 
-    def save_prediction(self, sample: Sample, output_path: str | Path | None = None) -> Path | None:
+    def save_prediction(
+        self,
+        sample: Sample,
+        output_path: str | Path | None = None,
+        name: str | None = None,
+    ) -> Path | None:
         """Write ``sample.prediction`` (classes, or probabilities); return the file if it is one.
 
-        Classes are written as the values that the interface's ``label_values`` declares.
+        Classes are written as the values that the interface's ``label_values`` declares. An array
+        that is mapped from a scratch file is written piece by piece, fastest if it was made with
+        ``order="F"``, as it lies in files.
 
         Parameters
         ----------
         sample : Sample
         output_path : str or Path, optional
             Default: :attr:`output_path`.
+        name : str, optional
+            What is written is a further result, such as ``"entropy"``: the file of the subject
+            ``case_1`` is called ``case_1_entropy``. Real numbers need no axis of classes then.
+
+        Raises
+        ------
+        ConfigurationError
+            If the name holds a slash or is empty, or the image itself would be overwritten.
         """
+        sample = sample.copy()
         labels, ndim = sample.prediction, sample.geometry.ndim
+        if name is not None:
+            sample.index = self.interface.named(sample.index, _checked_name(name))
+            if labels is not None and labels.ndim == ndim and labels.dtype.kind == "f":
+                sample.prediction = labels = labels[..., np.newaxis]
         if labels is not None and labels.ndim >= ndim and is_label_map(labels, ndim):
             if labels.ndim == ndim + 1:
                 labels = labels[..., 0]
-            sample = sample.copy()
-            sample.prediction = self.interface.to_values(labels, sample.index)
+            sample.prediction = self._values(labels, sample)
         return self.interface.save_prediction(sample, self._output(output_path))
 
     def complete_predictions(
@@ -231,6 +260,10 @@ class DataIO:
 
         return verify(self, indices, n_jobs=n_jobs, verbose=verbose)
 
+    def _values(self, labels: NDArray[Any], sample: Sample) -> NDArray[Any]:
+        """Return the values of a file for a map of classes."""
+        return replaced(labels, lambda part: self.interface.to_values(part, sample.index), sample)
+
     def _output(self, output_path: str | Path | None) -> str | Path:
         return self.output_path if output_path is None else output_path
 
@@ -256,6 +289,14 @@ class DataIO:
             f"DataIO({self.interface!r}, input_path={str(self.input_path)!r}, "
             f"{len(self.indices_list)} subjects)"
         )
+
+
+def _checked_name(name: str) -> str:
+    if not isinstance(name, str) or not name or any(sign in name for sign in "/\\\0"):
+        raise ConfigurationError(
+            f"name={name!r}: expected a word without slashes, which the name of the file ends in"
+        )
+    return name
 
 
 Data_IO = DataIO

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from miscnn._scratch import Scratch
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.label_mapping import proposal
 from miscnn.exceptions import GridMismatchError, LabelError, SampleError
@@ -47,6 +48,8 @@ class Sample:
     extended : dict
         Where a subfunction leaves what its way back needs (JSON values or arrays); each
         subfunction has a dictionary of its own.
+    scratch : Scratch or None
+        Where :meth:`empty` puts large arrays; None: into memory. A prediction sets it.
 
     Notes
     -----
@@ -71,6 +74,7 @@ class Sample:
         self.ignore_label = ignore_label
         self.details: dict[str, Any] = dict(details or {})
         self.extended: dict[str, Any] = {}
+        self.scratch: Scratch | None = None
         flat = geometry.ndim == 2 if geometry is not None else three_dim is False
         ndim = 2 if flat else 3
         self.image = self._with_channels(np.asarray(image), ndim)
@@ -110,6 +114,14 @@ class Sample:
     def spacing(self) -> tuple[float, ...]:
         """Voxel size per axis in mm."""
         return self.geometry.spacing
+
+    def empty(
+        self, shape: Sequence[int], dtype: DTypeLike, order: Literal["C", "F"] = "C"
+    ) -> NDArray[Any]:
+        """Return an array whose values are not set: in a scratch file if it is large."""
+        if self.scratch is None:
+            return np.empty(tuple(shape), dtype, order)
+        return self.scratch.empty(shape, dtype, order)
 
     def add_segmentation(self, segmentation: ArrayLike, check_classes: bool = True) -> None:
         """Set the segmentation: integer labels ``0 … classes - 1``, shape as the image.

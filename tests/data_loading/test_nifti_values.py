@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from miscnn.data_loading.formats.nifti_file import apply_scaling, open_nifti, scaled_type
+from miscnn.data_loading.formats.nifti_file import open_nifti
+from miscnn.data_loading.formats.scaling import apply_scaling, scaled_type
 from miscnn.data_loading.interfaces import NIfTIInterface
 from miscnn.exceptions import GridMismatchError, MissingFileError, SampleError, UnreadableFileError
 

@@ -22,7 +22,7 @@ from miscnn.data_loading.dicom._source import (
 )
 from miscnn.data_loading.dicom.volume import SourceFrame
 from miscnn.data_loading.formats.image_file import refuse
-from miscnn.data_loading.formats.nifti_file import scaled_type
+from miscnn.data_loading.formats.scaling import scaled_type
 
 _NATIVE = frozenset(
     (

@@ -64,7 +64,7 @@ def save_result(
     stem = folder / check_index(index)
     if output == "nifti" or probabilities:
         path = stem.with_name(stem.name + _ENDINGS[1])
-        array = array.astype(np.float32) if probabilities else array
+        array = array.astype(np.float32, copy=False) if probabilities else array
         header = header_from_geometry(Geometry(volume.shape, volume.affine))
         write_nifti(path, array, result_header(header, array.shape, array.dtype))
         return path
@@ -122,4 +122,6 @@ def _labels(array: NDArray[Any], index: str) -> NDArray[Any]:
             "a prediction without class axis holds labels, whole numbers; got dtype "
             f"{array.dtype} with values from {low} to {high}",
         )
-    return array.astype(np.result_type(*(np.min_scalar_type(int(n)) for n in (low, high))))
+    return array.astype(
+        np.result_type(*(np.min_scalar_type(int(n)) for n in (low, high))), copy=False
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._files import atomic_path
+from miscnn._gzip import compressing
 from miscnn._optional import optional
+from miscnn._scratch import release
 from miscnn.data_loading.geometry import Geometry
 
-_COMPRESSION = 1
 _NRRD_TYPES = {
     **{f"int{8 * n}": f"int{8 * n}" for n in (1, 2, 4, 8)},
     **{f"uint{8 * n}": f"uint{8 * n}" for n in (1, 2, 4, 8)},
@@ -71,10 +71,11 @@ def write_nrrd(path: Path, array: NDArray[Any], grid: Mapping[str, Any]) -> None
     ]
     with atomic_path(path) as temporary, temporary.open("wb") as raw:
         raw.write(("\n".join(lines) + "\n\n").encode("ascii"))
-        with gzip.GzipFile("", "wb", compresslevel=_COMPRESSION, fileobj=raw, mtime=0) as stream:
+        with compressing(raw) as stream:
             for z in range(array.shape[2]):
                 slab = np.swapaxes(array[:, :, z], 0, 1)  # rows of x, classes within a voxel
                 stream.write(slab.astype(array.dtype.newbyteorder("<"), copy=False).tobytes("C"))
+                release(array[:, :, z])
 
 
 def write_by_itk(path: Path, array: NDArray[Any], grid: Mapping[str, Any]) -> None:

@@ -9,31 +9,35 @@ file is always read.
 from __future__ import annotations
 
 import logging
-import os
-import zlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from numpy.typing import NDArray
 
+from miscnn._gzip import ERRORS, MAGIC, beginning
+from miscnn._scratch import Scratch
 from miscnn.data_loading.formats.image_file import readable, refuse
+from miscnn.data_loading.formats.nifti_voxels import (
+    Compressed,
+    Plain,
+    decode,
+    decoded_array,
+    native_type,
+)
 
 # nibabel tells a logger which header fields it mends; `miscnn verify` tells it in words.
 _HEADER_LOG = logging.getLogger("miscnn.data_loading.nifti.header")
 _HEADER_LOG.addHandler(logging.NullHandler())
 
-_GZIP_MAGIC = b"\x1f\x8b"
 # deflate cannot shrink anything by more than this factor
 _GZIP_BEST = 1032
-_BLOCK = 1 << 20
-# Scaled values may be rounded by this share of the step between two neighbours at most.
-_STEP_SHARE = 1 / 32
 _HINTS = (
     (b"version https://git-lfs", "it is a Git LFS pointer; fetch the data with 'git lfs pull'"),
     (b"<", "it is a web page or XML; download the file again"),
@@ -87,11 +91,23 @@ class NiftiFile:
         -------
         ndarray
             In the file's own type where nothing is scaled. Scaled values have the type that
-            :func:`scaled_type` chooses. RGB voxels get a last axis of 3 (or 4).
+            :func:`~miscnn.data_loading.formats.scaling.scaled_type` chooses. RGB voxels get a
+            last axis of 3 (or 4).
         """
         with _readable(self.path, self.index):
-            voxels = _read_voxels(self)
-            return apply_scaling(voxels, *self.scaling) if self.scaled else voxels
+            return self._decoded(None)
+
+    def map(self, scratch: Scratch) -> NDArray[Any]:
+        """Return the voxels as :meth:`read` does, without holding them in memory.
+
+        Voxels that the file holds as they are come as a read-only map of the file, which must not
+        be overwritten meanwhile; others are decoded piece by piece into ``scratch``.
+        """
+        with _readable(self.path, self.index):
+            stored = self.header.get_data_dtype()
+            if self.compressed or self.scaled or native_type(stored) != stored:
+                return self._decoded(scratch)
+            return np.memmap(self.path, stored, "r", self.offset, self.shape, "F")
 
     def read_slice(self, axis: int, number: int) -> NDArray[Any]:
         """Read the voxels with one index along an axis; as ``read().take(number, axis)``.
@@ -105,10 +121,22 @@ class NiftiFile:
                 self.path, self.header.get_data_dtype(), "r", self.offset, self.shape, "F"
             )
             place = (slice(None),) * axis + (number,)
-            voxels = _native(np.array(stored[place], order="F"))
-            if not self.scaled:
-                return voxels
-            return apply_scaling(voxels[..., np.newaxis], *self.scaling)[..., 0]
+            return decoded_array(np.asarray(stored[place]), self.scaling)
+
+    def _decoded(self, scratch: Scratch | None) -> NDArray[Any]:
+        stored = self.header.get_data_dtype()
+        source = Compressed if self.compressed else Plain
+        with self.path.open("rb") as stream:
+            opened = source(stream, self.offset)
+            voxels, found = decode(opened, self.shape, stored, self.scaling, scratch)
+        expected = math.prod(self.shape) * stored.itemsize
+        if found < expected:
+            refuse(
+                self.path,
+                self.index,
+                f"truncated: {expected:,} bytes of voxels expected, {found:,} found; copy it again",
+            )
+        return voxels
 
     def details(self) -> dict[str, Any]:
         """Return a copy of the header, and the type of the stored numbers."""
@@ -133,8 +161,8 @@ def open_nifti(path: Path, index: str) -> NiftiFile:
             refuse(path, index, "the file is empty; copy or download it again")
         with path.open("rb") as file:
             start = file.read(16384)
-        compressed = start.startswith(_GZIP_MAGIC)
-        block = zlib.decompressobj(31).decompress(start, 1024) if compressed else start
+        compressed = start.startswith(MAGIC)
+        block = beginning(start, 1024) if compressed else start
         header = _header(block, path, index)
         shape = tuple(int(n) for n in header.get_data_shape())
         if not 1 <= len(shape) <= 7 or min(shape) < 1:
@@ -153,7 +181,7 @@ def _readable(path: Path, index: str) -> Iterator[None]:
     with readable(path, index, "NIfTI", (HeaderDataError, HeaderTypeError)):
         try:
             yield
-        except zlib.error as error:
+        except ERRORS as error:
             refuse(path, index, f"the gzip archive is damaged ({error}); copy it again", error)
 
 
@@ -213,110 +241,3 @@ def _affine(header: Any) -> NDArray[np.float64]:
         lost = [k for k in range(3) if header["pixdim"][k + 1] == 0 and shape[k] > 1]
         affine[:3, lost] = 0
     return affine
-
-
-def _read_voxels(file: NiftiFile) -> NDArray[Any]:
-    dtype = file.header.get_data_dtype()
-    voxels = np.empty(file.shape, dtype=dtype, order="F")
-    flat: Any = voxels.reshape(-1, order="F").view(np.uint8)
-    buffer = memoryview(flat)
-    with file.path.open("rb") as stream:
-        filled = (_inflate if file.compressed else _fill)(stream, file.offset, buffer)
-    if filled < len(buffer):
-        refuse(
-            file.path,
-            file.index,
-            f"truncated: {len(buffer):,} bytes of voxels expected, {filled:,} found; copy it again",
-        )
-    return _native(voxels)
-
-
-def _native(voxels: NDArray[Any]) -> NDArray[Any]:
-    """Return voxels that nobody else holds in a type that other libraries know."""
-    dtype = voxels.dtype
-    if dtype.names:  # RGB and RGBA
-        return np.stack([voxels[name] for name in dtype.names], axis=-1)
-    if not dtype.isnative:
-        voxels = voxels.byteswap(inplace=True).view(dtype.newbyteorder("="))
-    if voxels.dtype.itemsize > 8:  # long double: no other library knows what to do with it
-        return voxels.astype(np.float64)
-    return voxels
-
-
-def _fill(stream: BinaryIO, offset: int, buffer: memoryview) -> int:
-    stream.seek(offset, os.SEEK_SET)
-    filled = 0
-    while filled < len(buffer):
-        n = stream.readinto(buffer[filled:])  # type: ignore[attr-defined]
-        if not n:
-            break
-        filled += n
-    return filled
-
-
-def _inflate(stream: BinaryIO, offset: int, buffer: memoryview) -> int:
-    """Decompress into ``buffer`` from ``offset`` on, and on to the archive's checksum."""
-    position = -offset
-    for piece in _inflated(stream):
-        begin, position = max(position, 0), position + len(piece)
-        if position > 0:
-            useful = piece[len(piece) - (position - begin) :][: max(0, len(buffer) - begin)]
-            buffer[begin : begin + len(useful)] = useful
-        if position > len(buffer) + _BLOCK:  # something long is appended; it is none of ours
-            break
-    return min(max(position, 0), len(buffer))
-
-
-def _inflated(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the content of a gzip file of one or several members in pieces."""
-    pending = stream.read(_BLOCK)
-    while pending.startswith(_GZIP_MAGIC):  # else: the end, or padding behind it
-        archive = zlib.decompressobj(31)
-        while not archive.eof:
-            pending = pending or stream.read(_BLOCK)
-            piece = archive.decompress(pending, _BLOCK)
-            if not (piece or pending or archive.eof):
-                raise zlib.error("it ends too early")
-            yield piece
-            pending = archive.unconsumed_tail
-        pending = archive.unused_data or stream.read(_BLOCK)
-
-
-def scaled_type(dtype: np.dtype[Any], slope: float, inter: float) -> np.dtype[Any]:
-    """Choose the type of ``slope * stored + inter``.
-
-    Integers stay integers if slope and intercept are whole numbers: the smallest integer type
-    that holds every value the stored type can take. Otherwise the values are computed in
-    float64 and rounded once, to float32 if that keeps neighbouring stored values apart
-    (stored integers of 16 bits at most, a rounding unit of at most 1/32 of the slope; stored
-    float32), else to float64.
-    """
-    if dtype.kind in "iub":
-        info = np.iinfo(np.uint8 if dtype.kind == "b" else dtype)
-        if slope.is_integer() and inter.is_integer():
-            ends = sorted(int(slope) * int(end) + int(inter) for end in (info.min, info.max))
-            for name in ("u1", "i1", "u2", "i2", "u4", "i4", "i8"):
-                target = np.iinfo(name)
-                if target.min <= ends[0] and ends[1] <= target.max:
-                    return np.dtype(name)
-            return np.dtype(np.float64)
-        largest = max(abs(slope * end + inter) for end in (info.min, info.max))
-        if info.bits > 16 or largest >= float(np.finfo(np.float32).max):
-            return np.dtype(np.float64)
-        unit = float(np.spacing(np.float32(largest)))
-        return np.dtype(np.float32 if unit <= abs(slope) * _STEP_SHARE else np.float64)
-    return np.dtype(np.float32 if dtype.itemsize <= 4 else np.float64)
-
-
-def apply_scaling(voxels: NDArray[Any], slope: float, inter: float) -> NDArray[Any]:
-    """Return ``slope * voxels + inter`` in :func:`scaled_type`, slab by slab."""
-    target = scaled_type(voxels.dtype, slope, inter)
-    scaled = np.empty(voxels.shape, dtype=target, order="F")
-    working: Any = np.int64 if target.kind in "iu" else np.float64
-    with np.errstate(over="ignore", invalid="ignore"):
-        for k in range(voxels.shape[-1]):
-            slab = voxels[..., k].astype(working)
-            slab *= working(slope)
-            slab += working(inter)
-            scaled[..., k] = slab
-    return scaled

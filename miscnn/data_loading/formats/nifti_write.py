@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._files import atomic_path
+from miscnn._gzip import Writer, compressing
+from miscnn._scratch import BLOCK, release
 from miscnn.data_loading.geometry import Geometry
-
-# Label maps shrink to the same size at every level, and level 1 is several times faster.
-_COMPRESSION = 1
 
 
 def header_from_geometry(geometry: Geometry) -> Any:
@@ -66,15 +65,27 @@ def write_nifti(path: Path, array: NDArray[Any], header: Any) -> None:
     """Write an array with the given header, gzip-compressed if the name ends in ``.gz``.
 
     The same input gives the same bytes: the archive holds no name and no date. The file is
-    complete or not there.
+    complete or not there. Memory is bounded by a few slices; what is mapped from a file is
+    released behind, and read once if it lies in Fortran's order, as the file has it.
     """
     dtype = header.get_data_dtype()
-    with atomic_path(path) as temporary, temporary.open("wb") as raw:
-        stream: Any = raw
+    with ExitStack() as stack:
+        raw = stack.enter_context(stack.enter_context(atomic_path(path)).open("wb"))
+        stream: Writer = raw
         if path.name.endswith(".gz"):
-            stream = gzip.GzipFile("", "wb", compresslevel=_COMPRESSION, fileobj=raw, mtime=0)
+            stream = stack.enter_context(compressing(raw))
         stream.write(header.binaryblock + bytes(4))
-        for k in range(array.shape[-1]):
-            stream.write(array[..., k].astype(dtype, copy=False).tobytes(order="F"))
-        if stream is not raw:
-            stream.close()
+        for piece in _pieces(array):
+            values: Any = np.asfortranarray(piece, dtype).reshape(-1, order="F").view(np.uint8)
+            stream.write(values)
+            release(piece)
+
+
+def _pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield slices of an array, several at once, in the order of the file."""
+    volume = array.reshape((*array.shape, *(1,) * (3 - array.ndim)))
+    several = max(1, BLOCK // max(1, array.itemsize * volume.shape[0] * volume.shape[1]))
+    for further in np.ndindex(*reversed(volume.shape[3:])):
+        place = (slice(None), slice(None), slice(None), *reversed(further))
+        for start in range(0, volume.shape[2], several):
+            yield volume[place][:, :, start : start + several]

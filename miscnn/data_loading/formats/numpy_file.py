@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._files import atomic_path
+from miscnn._scratch import Scratch
 from miscnn.data_loading.formats.image_file import readable, refuse
 
 _GRID = ("affine", "spacing")
@@ -60,6 +61,15 @@ class NumpyFile:
                 array = array.astype(array.dtype.newbyteorder("="))
             values: NDArray[Any] = array
             return values.astype(np.float64) if values.dtype.itemsize > 8 else values
+
+    def map(self, scratch: Scratch) -> NDArray[Any]:
+        """Return the values as :meth:`read` does; of a ``.npy`` a read-only map of the file."""
+        if self.key is None:
+            with readable(self.path, self.index, "NumPy", (Exception,)):
+                array: NDArray[Any] = np.load(self.path, mmap_mode="r", allow_pickle=False)
+                if array.dtype.isnative and array.dtype.itemsize <= 8:
+                    return array
+        return self.read()
 
     def details(self) -> dict[str, Any]:
         """Return the name of the array."""

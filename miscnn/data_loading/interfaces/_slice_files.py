@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from miscnn.data_loading._indices import PART
 from miscnn.data_loading._patterns import check_index
 from miscnn.data_loading.formats.image_file import volume_shape
+from miscnn.data_loading.formats.nifti_file import NiftiFile, open_nifti
 from miscnn.data_loading.formats.nifti_write import result_header, write_nifti
 from miscnn.exceptions import MissingFileError, SampleError
 
@@ -75,7 +76,7 @@ def _qform(header: Any) -> NDArray[np.float64]:
 
 
 def assemble(
-    folder: Path, volume: str, header: Any, axis: int, read: Any, allow_missing: bool
+    folder: Path, volume: str, header: Any, axis: int, allow_missing: bool
 ) -> NDArray[Any]:
     """Stack the predictions of slices to that of their volume.
 
@@ -87,8 +88,6 @@ def assemble(
     header : nibabel.Nifti1Header
         That of the volume.
     axis : int
-    read : callable
-        Reads the file of one slice: ``(path, index) -> ndarray`` without ``axis``.
     allow_missing : bool
         Whether slices without a prediction become background (zeros).
 
@@ -106,7 +105,9 @@ def assemble(
             f"volume {volume!r}: {len(missing)} of {len(paths)} slices have no prediction in "
             f"{folder / volume} ({shown}); predict them, or set allow_missing=True for background"
         )
-    slices = {n: read(p, slice_index(volume, n)) for n, p in paths.items() if n not in missing}
+    slices = {
+        n: read_slice(p, slice_index(volume, n), axis) for n, p in paths.items() if n not in missing
+    }
     plane = (*shape[:axis], *shape[axis + 1 :])
     axes = {array.shape[2:] for array in slices.values()}
     odd = [n for n, array in slices.items() if array.shape[:2] != plane]
@@ -121,3 +122,27 @@ def assemble(
     for n, array in slices.items():
         result[(slice(None),) * axis + (n,)] = array
     return result
+
+
+def three_axes(file: NiftiFile) -> NDArray[Any]:
+    """Read the voxels, with three axes of space at least."""
+    array = file.read()
+    if len(file.shape) < 3:
+        array = array[:, :, np.newaxis]
+    return array
+
+
+def channels_of(array: NDArray[Any], spatial: int, file: NiftiFile) -> NDArray[Any]:
+    """Drop further axes of length 1; refuse more than one that is longer."""
+    further = tuple(n for n in array.shape[spatial:] if n != 1)
+    if len(further) > 1:
+        raise SampleError(
+            file.index, f"the file has shape {file.shape}; channels take one axis only"
+        )
+    return array.reshape((*array.shape[:spatial], *further), order="F")
+
+
+def read_slice(path: Path, index: str, axis: int) -> NDArray[Any]:
+    """Read the file of one slice's prediction, without the axis across the slices."""
+    file = open_nifti(path, index)
+    return channels_of(three_axes(file).take(0, axis), 2, file)

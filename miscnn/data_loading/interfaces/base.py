@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._configurable import Configurable
+from miscnn._scratch import Scratch
 from miscnn.data_loading._problems import Problem, Remark
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.label_mapping import LabelMapping
@@ -124,6 +125,14 @@ class DataInterface(Configurable, ABC):
             :meth:`save_prediction` needs to write onto the same grid.
         """
 
+    def map_image(self, index: str, scratch: Scratch) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Return what :meth:`load_image` does; large images not in memory, where a format can.
+
+        The array may be a read-only map of the file, or one of ``scratch``. By default it is the
+        one of :meth:`load_image`.
+        """
+        return self.load_image(index)
+
     @abstractmethod
     def load_segmentation(self, index: str) -> NDArray[Any]:
         """Read one segmentation: integer labels on the image's grid."""
@@ -157,6 +166,17 @@ class DataInterface(Configurable, ABC):
         except FileNotFoundError:
             return False
         return True
+
+    def has_image(self, index: str) -> bool:
+        """Tell whether any file of a subject's image is there; True where this is not known."""
+        return True
+
+    def named(self, index: str, name: str) -> str:
+        """Return the index by which :meth:`save_prediction` writes a further result of a subject.
+
+        For example ``"case_1_entropy"``; ``sample.details`` are still those of the image.
+        """
+        return f"{index}_{name}"
 
     def load_geometry(self, index: str) -> Geometry:
         """Return the image's grid; formats with headers read nothing else."""

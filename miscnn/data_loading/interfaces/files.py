@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
+from miscnn._scratch import Scratch
 from miscnn.data_loading._patterns import (
     Pattern,
     check_index,
@@ -20,6 +20,7 @@ from miscnn.data_loading._patterns import (
 from miscnn.data_loading._problems import Problem
 from miscnn.data_loading.formats.image_file import ImageFile, short, volume_shape
 from miscnn.data_loading.geometry import Geometry
+from miscnn.data_loading.interfaces._blockwise import as_stored, check_target, stacked
 from miscnn.data_loading.interfaces._listing import (
     check_channels,
     mapped,
@@ -31,7 +32,6 @@ from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import (
     ConfigurationError,
     GridMismatchError,
-    LabelError,
     MissingFileError,
     SampleError,
 )
@@ -182,27 +182,17 @@ class FileInterface(DataInterface):
         GridMismatchError
             If the files of several channels do not share one grid.
         """
-        files = [self.open_file(path, index) for path in self._image_paths(index)]
-        grids = [Geometry(volume_shape(file.shape), file.affine) for file in files]
-        for number, (file, grid) in enumerate(zip(files[1:], grids[1:], strict=True), start=2):
-            if not grids[0].matches(grid):
-                raise GridMismatchError(
-                    index,
-                    f"channel {number} ({short(file.path)}) lies on another grid than channel 1 "
-                    f"({short(files[0].path)}): {grid.describe_difference(grids[0])}; resample "
-                    "them to one grid",
-                )
-        channels = [self._arrange(file, index) for file in files]
-        if len(channels) > 1 and any(array.ndim != self._ndim for array in channels):
-            raise SampleError(index, "several files as channels must hold one channel each")
-        image = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
-        return image, {
-            "affine": files[0].affine,
-            "spacing": grids[0].spacing[: self._ndim],
-            "grid": volume_shape(files[0].shape)[: self._ndim],
-            "files": [str(file.path) for file in files],
-            **files[0].details(),
-        }
+        return self._image(index, None)
+
+    def map_image(self, index: str, scratch: Scratch) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Return what :meth:`load_image` does, without holding large images in memory.
+
+        Formats whose files know how (a method ``map`` beside ``read``) map or decode them piece by
+        piece. A subclass with a :meth:`load_image` of its own is asked by that.
+        """
+        if type(self).load_image is not FileInterface.load_image:
+            return self.load_image(index)
+        return self._image(index, scratch)
 
     def load_segmentation(self, index: str) -> NDArray[Any]:
         """Read one segmentation in the file's type.
@@ -219,6 +209,12 @@ class FileInterface(DataInterface):
         if self._listing is not None:
             return self._listing.has_label(index)
         return self._labels is not None and self._labels.path(self._folder, index) is not None
+
+    def has_image(self, index: str) -> bool:
+        """Tell whether there is a file with the image, or with one of its channels."""
+        if self._listing is not None:
+            return index in self._listing.entries
+        return any(pattern.path(self._folder, index) is not None for pattern in self._images)
 
     def load_geometry(self, index: str) -> Geometry:
         """Return the image's grid from its header."""
@@ -249,9 +245,12 @@ class FileInterface(DataInterface):
             If a label map holds values that are no labels.
         GridMismatchError
             If its shape is not the image's.
+        ConfigurationError
+            If the file is the image itself.
         """
         ending = self.result_ending(sample)
         path = Path(output_path) / f"{check_index(sample.index)}{ending}"
+        check_target(path, sample)
         self.write_file(path, self._result(sample), sample)
         return path
 
@@ -342,9 +341,32 @@ class FileInterface(DataInterface):
         shape = volume_shape(file.shape)
         return geometry_from_details(shape[: self._ndim], {"affine": file.affine})
 
-    def _arrange(self, file: ImageFile, index: str) -> NDArray[Any]:
+    def _image(self, index: str, scratch: Scratch | None) -> tuple[NDArray[Any], dict[str, Any]]:
+        files = [self.open_file(path, index) for path in self._image_paths(index)]
+        grids = [Geometry(volume_shape(file.shape), file.affine) for file in files]
+        for number, (file, grid) in enumerate(zip(files[1:], grids[1:], strict=True), start=2):
+            if not grids[0].matches(grid):
+                raise GridMismatchError(
+                    index,
+                    f"channel {number} ({short(file.path)}) lies on another grid than channel 1 "
+                    f"({short(files[0].path)}): {grid.describe_difference(grids[0])}; resample "
+                    "them to one grid",
+                )
+        channels = [self._arrange(file, index, scratch) for file in files]
+        if len(channels) > 1 and any(array.ndim != self._ndim for array in channels):
+            raise SampleError(index, "several files as channels must hold one channel each")
+        return channels[0] if len(channels) == 1 else stacked(channels, scratch), {
+            "affine": files[0].affine,
+            "spacing": grids[0].spacing[: self._ndim],
+            "grid": volume_shape(files[0].shape)[: self._ndim],
+            "files": [str(file.path) for file in files],
+            **files[0].details(),
+        }
+
+    def _arrange(self, file: ImageFile, index: str, scratch: Scratch | None = None) -> NDArray[Any]:
         """Read the voxels and give them their spatial axes and at most one more."""
-        array = file.read()
+        mapped_file = None if scratch is None else getattr(file, "map", None)
+        array = file.read() if mapped_file is None else mapped_file(scratch)
         if not self.three_dim and array.ndim == 3 and array.shape[2] > 1:
             return array  # (x, y, c)
         further = (*file.shape[3:], *array.shape[len(file.shape) :])
@@ -366,37 +388,4 @@ class FileInterface(DataInterface):
 
     def _result(self, sample: Sample) -> NDArray[Any]:
         """Return the prediction as it is stored: three spatial axes, and one of classes."""
-        prediction = sample.prediction
-        if prediction is None:
-            raise SampleError(sample.index, "there is no prediction to save")
-        space = tuple(sample.details.get("grid", sample.geometry.shape))
-        array = np.asarray(prediction)
-        if array.shape == (*space, 1) and array.dtype.kind in "biu":
-            array = array[..., 0]
-        if array.shape[: self._ndim] != space or array.ndim > self._ndim + 1:
-            raise GridMismatchError(
-                sample.index,
-                f"the prediction has shape {array.shape}, the image {space}; it must be brought "
-                "back to the image's grid before it is saved",
-            )
-        volume = volume_shape(space)
-        if array.ndim == self._ndim + 1:
-            return array.reshape((*volume, array.shape[-1])).astype(np.float32, copy=False)
-        return array.astype(self._label_type(array, sample), copy=False).reshape(volume)
-
-    def _label_type(self, array: NDArray[Any], sample: Sample) -> np.dtype[Any]:
-        """Return the smallest type for a label map: one for all subjects if possible."""
-        whole = array.dtype.kind in "biu" or (
-            array.dtype.kind == "f"
-            and bool(np.all(np.isfinite(array)))
-            and bool(np.all(array == np.rint(array)))
-        )
-        low, high = (array.min(), array.max()) if array.size else (0, 0)
-        if not whole or (low < 0 and self.label_values is None):
-            raise LabelError(
-                sample.index,
-                "a prediction without class axis holds labels, whole numbers from 0 on; got dtype "
-                f"{array.dtype} with values from {low} to {high}",
-            )
-        known = [sample.classes - 1, 1] if self.mapping is None else self.mapping.values
-        return np.result_type(*(np.min_scalar_type(int(n)) for n in (low, high, *known)))
+        return as_stored(sample, self._ndim, self.mapping)

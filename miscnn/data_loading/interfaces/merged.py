@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn._scratch import Scratch
 from miscnn.data_loading._problems import Problem, Remark
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.interfaces.base import DataInterface
@@ -81,6 +82,18 @@ class MergedLabels(DataInterface):
     def load_image(self, index: str) -> tuple[NDArray[Any], dict[str, Any]]:
         """Read one image and its details."""
         return self.interface.load_image(index)
+
+    def map_image(self, index: str, scratch: Scratch) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Read one image without holding it in memory, where the format can."""
+        return self.interface.map_image(index, scratch)
+
+    def has_image(self, index: str) -> bool:
+        """Tell whether any file of a subject's image is there."""
+        return self.interface.has_image(index)
+
+    def named(self, index: str, name: str) -> str:
+        """Return the index by which a further result of a subject is written."""
+        return self.interface.named(index, name)
 
     def load_segmentation(self, index: str) -> NDArray[Any]:
         """Read one segmentation, with group numbers instead of classes."""

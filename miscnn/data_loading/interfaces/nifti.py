@@ -38,7 +38,7 @@ class NIfTIInterface(FileInterface):
     -----
     Stored integers are returned in their own type, never through float64; how scaled values
     (``scl_slope``, ``scl_inter``) are typed is told at
-    :func:`~miscnn.data_loading.formats.nifti_file.scaled_type`. Channels are taken from
+    :func:`~miscnn.data_loading.formats.scaling.scaled_type`. Channels are taken from
     several files, or from the fourth (or fifth) axis of one file. The details of an image hold
     ``header`` (nibabel's, as in the file) and ``type`` (what the file stores).
 

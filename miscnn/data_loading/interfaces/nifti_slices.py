@@ -18,9 +18,12 @@ from miscnn.data_loading.formats.nifti_write import result_header, write_nifti
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.interfaces._slice_files import (
     assemble,
+    channels_of,
+    read_slice,
     slice_index,
     slice_path,
     split_index,
+    three_axes,
     write_slice,
 )
 from miscnn.data_loading.interfaces._volume_cache import VolumeCache
@@ -189,6 +192,15 @@ class NIfTISliceInterface(DataInterface):
         scaled = labels.dtype.kind == "f" and file.scaled
         return whole_labels(labels) if scaled else labels
 
+    def has_image(self, index: str) -> bool:
+        """Tell whether there is a file with the volume's image, or with one of its channels."""
+        return self._volumes.has_image(split_index(index)[0])
+
+    def named(self, index: str, name: str) -> str:
+        """Return the index of the slice in a volume of this name: ``"case_1_entropy:#:7"``."""
+        volume, number = split_index(index)
+        return slice_index(f"{volume}_{name}", number)
+
     def has_segmentation(self, index: str) -> bool:
         """Tell whether there is a file with the volume's segmentation."""
         return self._volumes.has_segmentation(split_index(index)[0])
@@ -216,8 +228,9 @@ class NIfTISliceInterface(DataInterface):
         GridMismatchError
             If its shape is not the slice's.
         """
-        volume, number = split_index(sample.index)
-        file = open_nifti(self._volumes.image_paths(volume)[0], sample.index)
+        volume, number = split_index(sample.index)  # a further result has a name of its own
+        image = sample.details.get("volume", volume)
+        file = open_nifti(self._volumes.image_paths(image)[0], sample.index)
         grid = _grid(file)
         axis = self._axis(grid, number, sample.index)
         array = self._volumes.flat_result(sample, _without(grid.shape, axis))
@@ -233,7 +246,7 @@ class NIfTISliceInterface(DataInterface):
         whole = Path(output_path) / f"{volume}.nii.gz"
         if not path.exists() and whole.exists():
             return self._slice(open_nifti(whole, index), axis, number)
-        return _read_slice(path, index, axis)
+        return read_slice(path, index, axis)
 
     def assemble(self, volume: str, output_path: str | Path, allow_missing: bool = False) -> Path:
         """Write the prediction of a volume, made of those of its slices, onto the image's grid.
@@ -261,10 +274,7 @@ class NIfTISliceInterface(DataInterface):
         file = open_nifti(self._volumes.image_paths(volume)[0], index)
         axis = self._axis(_grid(file), 0, index)
 
-        def read(path: Path, index: str) -> NDArray[Any]:
-            return _read_slice(path, index, axis)
-
-        array = assemble(Path(output_path), volume, file.header, axis, read, allow_missing)
+        array = assemble(Path(output_path), volume, file.header, axis, allow_missing)
         path = Path(output_path) / f"{volume}.nii.gz"
         write_nifti(path, array, result_header(file.header, array.shape, array.dtype))
         return path
@@ -327,10 +337,10 @@ class NIfTISliceInterface(DataInterface):
     def _slice(self, file: NiftiFile, axis: int, number: int) -> NDArray[Any]:
         """Read one slice; of a compressed file through the volumes in memory."""
         if not file.compressed and len(file.shape) >= 3:
-            return _channels(file.read_slice(axis, number), 2, file)
+            return channels_of(file.read_slice(axis, number), 2, file)
         status = file.path.stat()
         key = (str(file.path), status.st_mtime_ns, status.st_size)
-        volume = self._cache.get(key, lambda: _channels(_three_axes(file), 3, file))
+        volume = self._cache.get(key, lambda: channels_of(three_axes(file), 3, file))
         # not take(), which would copy the whole volume
         return np.array(volume[(slice(None),) * axis + (number,)], order="F")
 
@@ -371,28 +381,6 @@ def _check_grid(grid: Geometry, expected: Geometry, index: str, what: str) -> No
 
 def _without(values: Sequence[Any], axis: int) -> tuple[Any, ...]:
     return (*values[:axis], *values[axis + 1 :])
-
-
-def _three_axes(file: NiftiFile) -> NDArray[Any]:
-    array = file.read()
-    if len(file.shape) < 3:
-        array = array[:, :, np.newaxis]
-    return array
-
-
-def _channels(array: NDArray[Any], spatial: int, file: NiftiFile) -> NDArray[Any]:
-    """Drop further axes of length 1; refuse more than one that is longer."""
-    further = tuple(n for n in array.shape[spatial:] if n != 1)
-    if len(further) > 1:
-        raise SampleError(
-            file.index, f"the file has shape {file.shape}; channels take one axis only"
-        )
-    return array.reshape((*array.shape[:spatial], *further), order="F")
-
-
-def _read_slice(path: Path, index: str, axis: int) -> NDArray[Any]:
-    file = open_nifti(path, index)
-    return _channels(_three_axes(file).take(0, axis), 2, file)
 
 
 NIFTIslicer_interface = NIfTISliceInterface

@@ -221,11 +221,9 @@ def _with_choice(
 def _no_folder(path: Path, text: str) -> str:
     form = format_of(path.name)
     if path.is_file() and form is not None:
-        ending = path.name[len(form.stem(path.name.lower()) or "") :]
         return (
             f"{text!r} is a single image; expected the folder of a data set, or a table that lists "
-            f"its files. To predict one file, open the folder it lies in with image='*{ending}' "
-            "and predict its index, which is the name without the ending"
+            "its files. To predict one file, hand it to the predict method of a network"
         )
     return f"there is no folder {text!r}, and no listing that ends in .tsv, .csv or .json"
 

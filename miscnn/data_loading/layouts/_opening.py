@@ -109,7 +109,7 @@ def open_dataset(
         return DataIO(interface, folder, output_path=output_path, batch_path=batch_path)
 
     def reopened() -> DataIO:
-        with _muted():
+        with muted():
             return opened()
 
     data_io = opened()
@@ -146,7 +146,7 @@ def _classes(data_io: DataIO, told: dict[str, Any]) -> FoundClasses:
 
 
 @contextlib.contextmanager
-def _muted() -> Iterator[None]:
+def muted() -> Iterator[None]:
     """Keep an interface from logging what it has logged when it was opened first."""
     logger = logging.getLogger("miscnn.data_loading.files")
 
