@@ -15,17 +15,30 @@ from miscnn._configurable import to_json
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
+from miscnn.processing.argmax import argmax_labels
 from miscnn.processing.augmentation.base import Augmentation
 from miscnn.processing.regions import Regions
-from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction
+from miscnn.processing.subfunctions._blockwise import float_copy
+from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction, speaks_for
 
 
 @dataclass(frozen=True)
 class Step:
-    """What undoing one subfunction needs: the grid before it, and what it left behind."""
+    """What undoing one subfunction needs.
+
+    Attributes
+    ----------
+    geometry : Geometry
+        The grid before it.
+    extended : mapping
+        What it left behind.
+    shape_after : tuple of int
+        Spatial shape of the image that it returned.
+    """
 
     geometry: Geometry
     extended: Mapping[str, Any]
+    shape_after: tuple[int, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the step as JSON values."""
@@ -34,13 +47,14 @@ class Step:
             "affine": self.geometry.affine.tolist(),
             "slice_axis": self.geometry.slice_axis,
             "extended": to_json(self.extended),
+            "shape_after": list(self.shape_after),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Step:
         """Undo :meth:`to_json`."""
         geometry = Geometry(value["shape"], value["affine"], value["slice_axis"])
-        return cls(geometry, dict(value["extended"]))
+        return cls(geometry, dict(value["extended"]), tuple(value["shape_after"]))
 
 
 def split_chain(
@@ -109,11 +123,12 @@ def run_chain(
         One per subfunction, for :func:`undo_chain`.
     """
     steps = []
-    for subfunction in subfunctions:
-        given = sample.copy()
+    for position, subfunction in enumerate(subfunctions):
+        given = as_expected(sample, subfunction, subfunctions[:position])
         given.extended = {}
         result = subfunction.preprocessing(given, training)
         result = given if result is None else result
+        result.scratch = sample.scratch
         if result.image.shape[:-1] != result.geometry.shape:
             if result.geometry is not sample.geometry:
                 raise ConfigurationError(
@@ -122,9 +137,27 @@ def run_chain(
                 )
             # A subfunction that knows nothing of geometry has changed the size of the image.
             result.geometry = sample.geometry.resized(result.image.shape[:-1])
-        steps.append(Step(sample.geometry, result.extended))
+        steps.append(Step(sample.geometry, result.extended, result.geometry.shape))
         sample = result
     return sample, steps
+
+
+def as_expected(sample: Sample, subfunction: Subfunction, before: Sequence[Subfunction]) -> Sample:
+    """Return a copy of a sample as a subfunction counts on it.
+
+    With a scratch, those before it may have left the image as it is stored. One that does not
+    say that it gets along with that finds what it would find without a scratch.
+    """
+    given = sample.copy()
+    if sample.scratch is not None and not _takes_stored_type(subfunction):
+        if any(map(_takes_stored_type, before)):
+            given.image = float_copy(sample)
+        given.scratch = None
+    return given
+
+
+def _takes_stored_type(subfunction: Subfunction) -> bool:
+    return speaks_for(subfunction, "takes_stored_type", "preprocessing", "measure", "transform")
 
 
 def undo_chain(
@@ -147,23 +180,52 @@ def undo_chain(
         Labels in the smallest unsigned type, or probabilities ``(…, classes or regions)`` if
         ``activation_output``.
     """
-    prediction: NDArray[Any] = probabilities
-    channels = probabilities.shape[-1]
-    as_labels = argmax_labels if regions is None else regions.decode
-    keep = True
-    # Those without a way back of their own leave predictions as they are.
-    ways_back = [
+    stages = ways_back(subfunctions, steps)
+    prediction = undo_stages(sample, stages, probabilities, True, activation_output, regions)
+    expected = sample.geometry.shape + (probabilities.shape[-1:] if activation_output else ())
+    check_taken_back(sample, prediction.shape, expected)
+    return prediction
+
+
+def ways_back(
+    subfunctions: Sequence[Subfunction], steps: Sequence[Step]
+) -> list[tuple[Subfunction, Step]]:
+    """Return the subfunctions that have a way back of their own, with their steps.
+
+    The others leave predictions as they are.
+    """
+    return [
         pair
         for pair in zip(subfunctions, steps, strict=True)
         if type(pair[0]).postprocessing is not Subfunction.postprocessing
     ]
-    for position, (subfunction, step) in reversed(list(enumerate(ways_back))):
+
+
+def undo_stages(
+    sample: Sample,
+    stages: Sequence[tuple[Subfunction, Step]],
+    prediction: NDArray[Any],
+    keep: bool,
+    activation_output: bool,
+    regions: Regions | None = None,
+) -> NDArray[Any]:
+    """Take a prediction back through subfunctions that have a way back, in reverse order.
+
+    Parameters
+    ----------
+    stages : sequence of pair
+        As of :func:`ways_back`.
+    prediction : ndarray
+        On the grid after the last of them.
+    keep : bool
+        Whether it holds probabilities; else labels.
+    """
+    as_labels = argmax_labels if regions is None else regions.decode
+    for position, (subfunction, step) in reversed(list(enumerate(stages))):
         if keep and not activation_output and not subfunction.restores_probabilities:
             prediction = as_labels(prediction)
             keep = False
-        view = sample.copy()
-        view.geometry = step.geometry
-        view.extended = dict(step.extended)
+        view = view_before(sample, step)
         view.prediction = prediction
         fused = _fused(subfunction, regions)
         if keep and not activation_output and fused is not None and position == 0:
@@ -173,16 +235,25 @@ def undo_chain(
             prediction = subfunction.postprocessing(view, prediction, keep)[..., 1:]
         else:
             prediction = subfunction.postprocessing(view, prediction, keep)
-    if keep and not activation_output:
-        prediction = as_labels(prediction)
-    expected = sample.geometry.shape + ((channels,) if activation_output else ())
-    if prediction.shape != expected:
+    return as_labels(prediction) if keep and not activation_output else prediction
+
+
+def view_before(sample: Sample, step: Step) -> Sample:
+    """Return a sample as it was before a subfunction, with what that one left behind."""
+    view = sample.copy()
+    view.geometry = step.geometry
+    view.extended = dict(step.extended)
+    return view
+
+
+def check_taken_back(sample: Sample, shape: Sequence[int], expected: Sequence[int]) -> None:
+    """Raise ConfigurationError if a prediction does not lie on the grid of the image."""
+    if tuple(shape) != tuple(expected):
         raise ConfigurationError(
             f"sample {sample.index!r}: taken back through the subfunctions the prediction has "
-            f"shape {prediction.shape}, the image asks for {expected}; a subfunction that "
+            f"shape {tuple(shape)}, the image asks for {tuple(expected)}; a subfunction that "
             "changes the shape needs a postprocessing() that undoes it"
         )
-    return prediction
 
 
 def _fused(subfunction: Subfunction, regions: Regions | None) -> Callable[..., Any] | None:
@@ -201,9 +272,3 @@ def _fused(subfunction: Subfunction, regions: Regions | None) -> Callable[..., A
 def _background(probabilities: NDArray[Any]) -> NDArray[Any]:
     """Return how probable it is that a voxel is in no region, ``(…, 1)``, if they are nested."""
     return np.asarray(1 - probabilities.max(axis=-1, keepdims=True))
-
-
-def argmax_labels(probabilities: NDArray[Any]) -> NDArray[Any]:
-    """Return the label of the largest probability; the lowest label among equals."""
-    dtype = np.min_scalar_type(max(probabilities.shape[-1] - 1, 1))
-    return np.asarray(np.argmax(probabilities, axis=-1), dtype=dtype)

@@ -113,32 +113,63 @@ class NetworkView:
         return tuple(window)
 
     def window_overlap(
-        self, window: Sequence[int], slice_axis: int, prediction: bool
+        self,
+        window: Sequence[int],
+        slice_axis: int,
+        prediction: bool,
+        given: float | Sequence[int] | None = None,
     ) -> tuple[int, ...]:
-        """Return the least overlap of windows, in the axes of the image."""
-        if self.patchwise_overlap is None:
+        """Return the least overlap of windows, in the axes of the image.
+
+        ``given``, a share of the window or voxels per axis, takes the place of
+        ``patchwise_overlap``.
+        """
+        if isinstance(given, int | float):
+            return tuple(int(given * extent) for extent in window)
+        name = "patchwise_overlap" if given is None else "overlap"
+        voxels = self.patchwise_overlap if given is None else given
+        if voxels is None:
             return tuple(extent // 2 if prediction else 0 for extent in window)
-        overlap = [int(o) for o in self.patchwise_overlap]
+        overlap = [int(o) for o in voxels]
         if self.is_slicewise and len(overlap) == len(window) - 1:  # given for the plane
             overlap.insert(slice_axis, 0)
         if len(overlap) != len(window) or any(
             not 0 <= o < max(w, 1) for o, w in zip(overlap, window, strict=True)
         ):
             raise ConfigurationError(
-                f"patchwise_overlap {tuple(self.patchwise_overlap)} does not fit windows of "
+                f"{name} {tuple(voxels)} does not fit windows of "
                 f"{tuple(window)}: one value per axis, each smaller than the window"
             )
         return tuple(overlap)
 
     def prediction_grid(
-        self, shape: Sequence[int], slice_axis: int, multiple: Sequence[int]
+        self,
+        shape: Sequence[int],
+        slice_axis: int,
+        multiple: Sequence[int],
+        overlap: float | Sequence[int] | None = None,
+        region: Sequence[slice] | None = None,
     ) -> WindowGrid:
-        """Return the windows that cover a prepared image."""
-        window = self.window_shape(shape, slice_axis, multiple)
-        overlap = self.window_overlap(window, slice_axis, prediction=True)
+        """Return the windows that cover a prepared image.
+
+        Parameters
+        ----------
+        shape, slice_axis, multiple
+            As in :meth:`window_shape`.
+        overlap : float or sequence of int, optional
+            Least overlap in place of ``patchwise_overlap``: a share of the window, or voxels per
+            axis.
+        region : sequence of slice, optional
+            The box to cover. Default: the whole image.
+        """
+        box = [slice(0, n) for n in shape] if region is None else list(region)
+        extent = tuple(part.stop - part.start for part in box)
+        window = self.window_shape(extent, slice_axis, multiple)
         if self.patch_shape is None:
-            overlap = (0,) * len(window)
-        return WindowGrid(tuple(shape), window, overlap)
+            least = (0,) * len(window)
+        else:
+            least = self.window_overlap(window, slice_axis, True, overlap)
+        return WindowGrid(extent, window, least, tuple(part.start for part in box))
 
     def _check_data(self) -> None:
         """Raise ConfigurationError if patch shape, slices or regions do not fit the data."""

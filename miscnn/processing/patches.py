@@ -1,4 +1,4 @@
-"""Where windows lie on a grid, cutting them out, and merging what a network made of them."""
+"""Where windows lie on an image, and cutting them out."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miscnn.exceptions import ConfigurationError
-
-WindowWeight = Literal["gaussian", "constant"]
-
-# Width of the Gaussian window weight as a share of the window (nnU-Net's choice).
-_GAUSSIAN_SIGMA = 1.0 / 8.0
 
 
 def window_starts(length: int, window: int, overlap: int) -> tuple[int, ...]:
@@ -51,36 +46,57 @@ def window_starts(length: int, window: int, overlap: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """All windows that cover an image.
+    """All windows that cover an image, or a box of it.
 
     Parameters
     ----------
     shape, window, overlap : tuple of int
-        Spatial shape of the image, of a window, and the least overlap of neighbours.
+        Spatial shape of the box, of a window, and the least overlap of neighbours.
+    origin : tuple of int, optional
+        First voxel of the box in the image. Default: 0 on every axis. Starts of windows are
+        voxels of the image.
     """
 
     shape: tuple[int, ...]
     window: tuple[int, ...]
     overlap: tuple[int, ...]
+    origin: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not len(self.shape) == len(self.window) == len(self.overlap):
+        if not self.origin:
+            object.__setattr__(self, "origin", (0,) * len(self.shape))
+        lengths = {len(given) for given in (self.shape, self.window, self.overlap, self.origin)}
+        if len(lengths) > 1:
             raise ConfigurationError(
-                f"image {self.shape}, window {self.window} and overlap {self.overlap} must have "
-                "the same number of axes"
+                f"image {self.shape}, window {self.window}, overlap {self.overlap} and origin "
+                f"{self.origin} must have the same number of axes"
             )
 
     @cached_property
     def axis_starts(self) -> tuple[tuple[int, ...], ...]:
         """Where windows begin, per axis."""
-        axes = zip(self.shape, self.window, self.overlap, strict=True)
-        return tuple(window_starts(n, w, o) for n, w, o in axes)
+        axes = zip(self.origin, self.shape, self.window, self.overlap, strict=True)
+        return tuple(
+            tuple(first + start for start in window_starts(length, window, overlap))
+            for first, length, window, overlap in axes
+        )
 
     def __len__(self) -> int:
         return math.prod(len(starts) for starts in self.axis_starts)
 
     def __iter__(self) -> Iterator[tuple[int, ...]]:
         return itertools.product(*self.axis_starts)
+
+    def along(self, axis: int) -> Iterator[tuple[int, ...]]:
+        """Iterate over the starts of all windows layer by layer along an axis.
+
+        All windows of a layer have the same start on ``axis``; within a layer the order is that
+        of ``__iter__``, which goes along axis 0.
+        """
+        axis = range(len(self.shape))[axis]  # -1 is the last one
+        others = self.axis_starts[:axis] + self.axis_starts[axis + 1 :]
+        for first, rest in itertools.product(self.axis_starts[axis], itertools.product(*others)):
+            yield (*rest[:axis], first, *rest[axis:])
 
     def start(self, number: int) -> tuple[int, ...]:
         """Return where window ``number`` begins (in the order of iteration)."""
@@ -131,83 +147,6 @@ def cut(
     box[...] = fill
     box[tuple(target)] = part
     return box
-
-
-def axis_weight(window: int, kind: WindowWeight) -> NDArray[np.float64]:
-    """Return the weight of each voxel of a window along one axis; all are positive."""
-    if kind == "constant":
-        return np.ones(window)
-    if kind != "gaussian":
-        raise ConfigurationError(f"window weight {kind!r} is unknown; use 'gaussian' or 'constant'")
-    position = np.arange(window) - (window - 1) / 2.0
-    return np.asarray(np.exp(-0.5 * (position / (window * _GAUSSIAN_SIGMA)) ** 2))
-
-
-class WindowMerger:
-    """The weighted mean of overlapping windows.
-
-    Windows are all combinations of the starts of each axis and their weight is a product
-    over the axes, so that the sum of weights at a voxel is a product of sums along the axes.
-    The weights are therefore normalised along each axis beforehand, and merging is one
-    multiplication and one addition; no matter how many windows overlap, weights sum to one.
-
-    Parameters
-    ----------
-    grid : WindowGrid
-    channels : int
-        Number of channels (classes) that the windows carry.
-    weight : {"gaussian", "constant"}
-        Gaussian: standard deviation of one eighth of the window, as in nnU-Net.
-    """
-
-    def __init__(self, grid: WindowGrid, channels: int, weight: WindowWeight = "gaussian") -> None:
-        self.grid = grid
-        self._sum = np.zeros((*grid.shape, channels), dtype=np.float32)
-        self._weights = [
-            _normalised_weights(n, starts, axis_weight(window, weight))
-            for n, starts, window in zip(grid.shape, grid.axis_starts, grid.window, strict=True)
-        ]
-
-    def add(self, start: Sequence[int], values: NDArray[Any]) -> None:
-        """Add the values ``(*window, channels)`` of the window that begins at ``start``."""
-        inside, weights = [], []
-        part = values
-        for axis, begin in enumerate(start):
-            low, high, vector = self._weights[axis][begin]
-            inside.append(slice(low, high))
-            weights.append(vector)
-            part = part[(slice(None),) * axis + (slice(low - begin, high - begin),)]
-        # The last axis and the channels are one contiguous axis, over which NumPy is fast.
-        channels = self._sum.shape[-1]
-        flat = self._sum.reshape(*self._sum.shape[:-2], -1)
-        last = inside[-1]
-        box = (*inside[:-1], slice(last.start * channels, last.stop * channels))
-        weighted = np.asarray(part, dtype=np.float32).reshape(*part.shape[:-2], -1)
-        weighted = weighted * np.repeat(weights[-1], channels).astype(np.float32)
-        n = len(weights)
-        outer: Any = np.ones(1)
-        for axis, vector in enumerate(weights[:-1]):
-            outer = outer * vector.reshape(-1, *(1,) * (n - 1 - axis))
-        weighted *= outer.astype(np.float32)
-        flat[box] += weighted
-
-    def result(self) -> NDArray[np.float32]:
-        """Return the merged image ``(*shape, channels)``; right once every window was added."""
-        return self._sum
-
-
-def _normalised_weights(
-    length: int, starts: Sequence[int], weight: NDArray[np.float64]
-) -> dict[int, tuple[int, int, NDArray[np.float64]]]:
-    """Per start: the range of the axis that its window covers, and the weights on it."""
-    total = np.zeros(length)
-    ranges = {s: (max(s, 0), min(s + len(weight), length)) for s in starts}
-    for start, (low, high) in ranges.items():
-        total[low:high] += weight[low - start : high - start]
-    return {
-        start: (low, high, weight[low - start : high - start] / total[low:high])
-        for start, (low, high) in ranges.items()
-    }
 
 
 def round_up(shape: Sequence[int], multiple: Sequence[int]) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,8 +18,9 @@ from miscnn.processing.cache import (
     recipe_fingerprint,
     source_fingerprint,
 )
-from miscnn.processing.chain import run_chain, split_chain
+from miscnn.processing.chain import as_expected, run_chain, split_chain
 from miscnn.processing.prepared import PreparedSample
+from miscnn.processing.subfunctions._blockwise import transformed
 from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction
 
 if TYPE_CHECKING:
@@ -186,15 +188,24 @@ class ReachingSamples(Sequence[Sample]):
         return (self[i] for i in range(len(self)))
 
 
-def measure_tail(sample: Sample, tail: Sequence[PointwiseSubfunction]) -> list[dict[str, Any]]:
-    """Return, per pointwise subfunction, what it measures on an image that reaches it."""
+def measure_tail(
+    sample: Sample, tail: Sequence[PointwiseSubfunction], head: Sequence[Subfunction] = ()
+) -> list[dict[str, Any]]:
+    """Return, per pointwise subfunction, what it measures on an image that reaches it.
+
+    ``head`` are those that the sample has been through.
+    """
     measures: list[dict[str, Any]] = [{} for _ in tail]
     for position, subfunction in enumerate(tail):
         if not any(s.measures_image for s in tail[position:]):
             break
+        given = as_expected(sample, subfunction, [*head, *tail[:position]])
         if subfunction.measures_image:
-            measures[position] = dict(to_json(subfunction.measure(sample)))
-        following = sample.copy()
-        following.image = subfunction.transform(sample.image, measures[position])
-        sample = following
+            measures[position] = dict(to_json(subfunction.measure(given)))
+        if any(s.measures_image for s in tail[position + 1 :]):
+            transform = functools.partial(subfunction.transform, measures=measures[position])
+            following = sample.copy()
+            following.image = given.image
+            following.image = transformed(following, transform)
+            sample = following
     return measures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,6 +18,7 @@ from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, NotFittedError
 from miscnn.processing.augmentation.base import Augmentation
 from miscnn.processing.augmentation.general import GeneralAugmentation
+from miscnn.processing.blocks import Block
 from miscnn.processing.chain import (
     Step,
     augmentation_position,
@@ -31,6 +32,7 @@ from miscnn.processing.prepared import PreparedSample
 from miscnn.processing.regions import Regions, as_regions
 from miscnn.processing.slices import check_slices, mean_gap
 from miscnn.processing.subfunctions.base import Subfunction
+from miscnn.processing.way_back import way_back
 
 _log = logging.getLogger("miscnn.processing.preprocessor")
 
@@ -389,7 +391,7 @@ class Preprocessor(NetworkView):
         given = self.oriented(sample)
         given.segmentation = None
         result, steps = run_chain(given, head, training=False)
-        return result, steps, measure_tail(result, tail)
+        return result, steps, measure_tail(result, tail, head)
 
     def postprocessing(
         self,
@@ -407,6 +409,34 @@ class Preprocessor(NetworkView):
         """
         head, _ = split_chain(self.subfunctions)
         return undo_chain(sample, head, steps, probabilities, activation_output, self.regions)
+
+    def way_back(
+        self,
+        sample: Sample,
+        steps: Sequence[Step],
+        finished: Iterable[Block],
+        covered: Sequence[slice],
+        *,
+        probabilities: bool,
+        slabs: bool = False,
+    ) -> Iterator[Block]:
+        """Take blocks that become final on the prepared grid back to the grid of the sample.
+
+        The same as :meth:`postprocessing` without holding more than a part; see
+        :func:`~miscnn.processing.way_back.way_back`.
+        """
+        head, _ = split_chain(self.subfunctions)
+        return way_back(
+            sample,
+            head,
+            steps,
+            finished,
+            covered,
+            self.outputs,
+            probabilities=probabilities,
+            regions=self.regions,
+            slabs=slabs,
+        )
 
     def __repr__(self) -> str:
         chain = " -> ".join(type(s).__name__ for s in self.subfunctions) or "no subfunctions"

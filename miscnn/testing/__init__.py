@@ -12,9 +12,16 @@ if TYPE_CHECKING:
     from miscnn.testing.architecture import check_architecture
     from miscnn.testing.augmentation import check_augmentation
     from miscnn.testing.loss import check_loss
+    from miscnn.testing.postprocessing import check_postprocessing
     from miscnn.testing.subfunction import check_subfunction
 
-__all__ = ["check_architecture", "check_augmentation", "check_loss", "check_subfunction"]
+__all__ = [
+    "check_architecture",
+    "check_augmentation",
+    "check_loss",
+    "check_postprocessing",
+    "check_subfunction",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,9 @@ from miscnn._configurable import deserialize, serialize, to_json
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ContractError, MiscnnError, NotFittedError
-from miscnn.processing.subfunctions.base import Subfunction
+from miscnn.processing.subfunctions.base import Subfunction, speaks_for
+from miscnn.testing._subfunction_blocks import cut_up, difference
+from miscnn.testing._unchanged import Unchanged
 
 _SUM_TOLERANCE = 1e-5
 # How far the centre of the foreground may move in the patient, in voxels of the coarser grid.
@@ -37,7 +39,8 @@ def check_subfunction(
     labels unsigned and none that was not there; the foreground stays where it is in the
     patient; the way back returns label maps and probabilities on the grid handed in, needs no
     arrays for it, and keeps probabilities non-negative with sum 1; where the grid is not
-    changed, predictions come back as they are.
+    changed, predictions come back as they are; block by block they come back as they do as a
+    whole, if there is such a way.
 
     Parameters
     ----------
@@ -131,6 +134,8 @@ class _Check:
         for activation_output in (False, True):
             if not activation_output or part.restores_probabilities:
                 self._check_way_back(part, before, after, activation_output)
+            if not activation_output or part.restores_probabilities:
+                self._check_blocks(part, before, after, activation_output)
         self._check_place_of_way_back(part, before, after)
 
     def _broken(self, promise: str) -> ContractError:
@@ -211,9 +216,9 @@ class _Check:
             )
         return before, result
 
-    def _unchanged(self, what: str) -> _Unchanged:
+    def _unchanged(self, what: str) -> Unchanged:
         arrays = {"image": self.sample.image, "segmentation": self.sample.segmentation}
-        return _Unchanged({k: v for k, v in arrays.items() if v is not None}, what, self._broken)
+        return Unchanged({k: v for k, v in arrays.items() if v is not None}, what, self._broken)
 
     def _check_result(self, before: Sample, after: Sample) -> None:
         spatial = after.image.shape[:-1]
@@ -292,20 +297,17 @@ class _Check:
     def _back(
         self, part: Subfunction, view: Sample, prediction: NDArray[Any], activation_output: bool
     ) -> NDArray[Any]:
-        with _Unchanged({"prediction": prediction}, "postprocessing()", self._broken):
+        with Unchanged({"prediction": prediction}, "postprocessing()", self._broken):
             return part.postprocessing(view, prediction, activation_output)
 
     def _check_way_back(
         self, part: Subfunction, before: Sample, after: Sample, activation_output: bool
     ) -> None:
         grid, classes = after.geometry.shape, before.classes
+        prediction = self._prediction(grid, classes, activation_output)
+        shape, kind = before.geometry.shape, "a label map"
         if activation_output:
-            chances = self.rng.random((*grid, classes)) ** 3 + 1e-9
-            prediction = (chances / chances.sum(axis=-1, keepdims=True)).astype(np.float32)
-            shape, kind = (*before.geometry.shape, classes), "probabilities"
-        else:
-            prediction = self.rng.integers(classes, size=grid).astype(np.uint8)
-            shape, kind = before.geometry.shape, "a label map"
+            shape, kind = (*shape, classes), "probabilities"
         back = self._back(part, self._view(before, after), prediction, activation_output)
         self._require(
             back.shape == shape,
@@ -331,6 +333,28 @@ class _Check:
                 np.array_equal(back, prediction),
                 f"the grid was not changed, but {kind} came back changed",
             )
+
+    def _check_blocks(
+        self, part: Subfunction, before: Sample, after: Sample, activation_output: bool
+    ) -> None:
+        if not speaks_for(part, "postprocessing_blocks", "postprocessing"):
+            return
+        grid, classes = after.geometry.shape, before.classes
+        whole = self._prediction(grid, classes, activation_output)
+        parts = cut_up(whole, grid, self.rng)
+        taken = part.postprocessing_blocks(self._view(before, after), parts)
+        if taken is not None:
+            expected = self._back(part, self._view(before, after), whole, activation_output)
+            broken = difference(taken, expected, before.geometry.shape)
+            self._require(broken is None, broken or "")
+
+    def _prediction(
+        self, grid: tuple[int, ...], classes: int, activation_output: bool
+    ) -> NDArray[Any]:
+        if not activation_output:
+            return self.rng.integers(classes, size=grid).astype(np.uint8)
+        chances = self.rng.random((*grid, classes)) ** 3 + 1e-9
+        return np.asarray((chances / chances.sum(axis=-1, keepdims=True)).astype(np.float32))
 
     def _check_place_of_way_back(self, part: Subfunction, before: Sample, after: Sample) -> None:
         if before.segmentation is None or after.segmentation is None:
@@ -360,30 +384,6 @@ class _Check:
         )
         if voxels > _SHIFT_TOLERANCE:
             raise self._broken(promise.format(float(np.linalg.norm(shift)), voxels))
-
-
-class _Unchanged:
-    """Within it, arrays must keep their values."""
-
-    def __init__(
-        self,
-        arrays: Mapping[str, NDArray[Any]],
-        what: str,
-        broken: Callable[[str], ContractError],
-    ) -> None:
-        self._arrays = arrays
-        self._what = what
-        self._broken = broken
-
-    def __enter__(self) -> None:
-        self._copies = {name: array.copy() for name, array in self._arrays.items()}
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        for name, array in self._arrays.items():
-            if not np.array_equal(array, self._copies[name], equal_nan=array.dtype.kind == "f"):
-                raise self._broken(
-                    f"{self._what} wrote into the {name} handed in; copy before changing values"
-                )
 
 
 def _centre(labels: NDArray[Any], geometry: Geometry) -> NDArray[np.float64]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
-from miscnn.processing.chain import Step, argmax_labels, run_chain, split_chain, undo_chain
+from miscnn.processing.argmax import argmax_labels
+from miscnn.processing.chain import Step, run_chain, split_chain, undo_chain
 from miscnn.processing.subfunctions import (
     Clipping,
     Normalization,

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from miscnn.exceptions import ConfigurationError
 from miscnn.processing.patches import (
     WindowGrid,
-    WindowMerger,
     cut,
     draw_start,
     round_up,
@@ -58,35 +57,35 @@ def test_overlap_must_be_smaller_than_the_window() -> None:
 @st.composite
 def grids(draw: st.DrawFn) -> WindowGrid:
     chosen = [draw(axes) for _ in range(draw(st.integers(2, 3)))]
-    return WindowGrid(*(tuple(a[i] for a in chosen) for i in range(3)))
+    origin = tuple(draw(st.integers(-5, 50)) for _ in chosen)
+    return WindowGrid(*(tuple(a[i] for a in chosen) for i in range(3)), origin)
 
 
-@given(grids(), st.sampled_from(["gaussian", "constant"]), st.integers(0, 99))
-def test_an_identity_network_returns_its_input(grid: WindowGrid, weight: str, seed: int) -> None:
-    image = np.random.default_rng(seed).random((*grid.shape, 2), dtype=np.float32)
-    merger = WindowMerger(grid, 2, weight)  # type: ignore[arg-type]
-    for number, start in enumerate(grid):
-        assert grid.start(number) == start
-        merger.add(start, cut(image, start, grid.window))
-    # Over a hundred windows may lie over one voxel, each with a rounding error of its own.
-    np.testing.assert_allclose(merger.result(), image, rtol=1e-5, atol=1e-5)
+@given(grids())
+def test_an_origin_moves_all_windows(grid: WindowGrid) -> None:
+    at_zero = WindowGrid(grid.shape, grid.window, grid.overlap)
+    assert at_zero.origin == (0,) * len(grid.shape)
+    moved = [tuple(np.add(start, grid.origin)) for start in at_zero]
+    assert list(grid) == moved
+    assert [grid.start(n) for n in range(len(grid))] == moved
 
 
-def test_merging_is_the_weighted_mean_of_all_windows() -> None:
-    """Three windows over one voxel count by their weight, not by their order."""
-    grid = WindowGrid((10,), (6,), (4,))
-    assert grid.axis_starts == ((0, 2, 4),)
-    constant = WindowMerger(grid, 1, "constant")
-    gaussian = WindowMerger(grid, 1, "gaussian")
-    values = {0: 3.0, 2: 6.0, 4: 30.0}
-    for start, value in values.items():
-        constant.add((start,), np.full((6, 1), value))
-        gaussian.add((start,), np.full((6, 1), value))
-    assert constant.result()[4, 0] == pytest.approx(np.mean(list(values.values())))
-    offsets = np.array([4 - s - 2.5 for s in values])
-    weights = np.exp(-0.5 * (offsets / (6 / 8)) ** 2)
-    expected = np.average(list(values.values()), weights=weights)
-    assert gaussian.result()[4, 0] == pytest.approx(expected, rel=1e-5)
+@given(grids(), st.data())
+def test_along_an_axis_goes_layer_by_layer(grid: WindowGrid, data: st.DataObject) -> None:
+    n = len(grid.shape)
+    axis = data.draw(st.integers(-n, n - 1))
+    starts = list(grid.along(axis))
+    assert sorted(starts) == list(grid)
+    assert [s[axis] for s in starts] == sorted(s[axis] for s in grid)
+    for _, layer in itertools.groupby(starts, key=lambda start: start[axis]):
+        layer = list(layer)
+        assert layer == sorted(layer)
+    assert list(grid.along(0)) == list(grid)
+
+
+def test_all_parts_of_a_grid_have_as_many_axes() -> None:
+    with pytest.raises(ConfigurationError, match=r"origin \(0,\)"):
+        WindowGrid((4, 4), (2, 2), (0, 0), (0,))
 
 
 def test_cut_fills_what_lies_outside() -> None:

@@ -14,7 +14,7 @@ to the last; for whole factors this is the block mean.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,23 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.linalg import solve_banded
 
+from miscnn._scratch import BLOCK, boxes_of, release
+from miscnn.processing.subfunctions._blockwise import value_range
+
+MakeEmpty = Callable[[NDArray[Any], Sequence[int]], NDArray[Any]]
+
 # Entries of the spline's matrix below this are left out; they fall by 0.27 per voxel.
 _NEGLIGIBLE = 1e-7
 # Number of lines that are worked on at once: a block fits into the processor's cache.
 _BLOCK = 2048
+# Rows of a result that are made at once at least: their neighbours are read as well.
+_FEWEST_ROWS = 32
 # A downsampling factor this close to a whole number counts as one.
 _WHOLE = 1e-9
+
+
+def _empty(array: NDArray[Any], shape: Sequence[int]) -> NDArray[np.float32]:
+    return np.empty(tuple(shape), np.float32)
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,13 @@ class GridMap:
     target: tuple[int, ...]
     matrices: tuple[Any, ...]
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The axes that change, in the order in which they are mapped."""
+        # What shrinks most comes first: the later axes have less to do.
+        axes = [axis for axis, matrix in enumerate(self.matrices) if matrix is not None]
+        return tuple(sorted(axes, key=lambda k: self.target[k] / self.source[k]))
+
     @classmethod
     def between(
         cls, source: Sequence[int], target: Sequence[int], orders: Sequence[int], antialias: bool
@@ -58,12 +76,25 @@ class GridMap:
         )
         return cls(tuple(source), tuple(target), matrices)
 
-    def apply(self, array: NDArray[Any]) -> NDArray[np.float32]:
-        """Map one array of shape ``source``."""
-        # What shrinks most comes first: the later axes have less to do.
-        axes = [axis for axis, matrix in enumerate(self.matrices) if matrix is not None]
-        for axis in sorted(axes, key=lambda k: self.target[k] / self.source[k]):
-            array = _apply_along(array, self.matrices[axis], axis)
+    def apply(
+        self,
+        array: NDArray[Any],
+        empty: MakeEmpty = _empty,
+        bounds: tuple[np.float32, np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Map one array of shape ``source``.
+
+        Parameters
+        ----------
+        empty : callable
+            ``empty(array, shape)`` makes the float32 arrays that the results are written into.
+        bounds : pair of float32, optional
+            The result is cut to this range.
+        """
+        order = self.order
+        for axis in order:
+            last = axis == order[-1]
+            array = _apply_along(array, self.matrices[axis], axis, empty, bounds if last else None)
         return np.asarray(array, dtype=np.float32)
 
     def restricted(self, box: Sequence[slice]) -> tuple[GridMap, tuple[slice, ...]]:
@@ -94,7 +125,7 @@ class GridMap:
 
 
 def resample_channels(
-    array: NDArray[Any], grid_map: GridMap, clip: bool = False
+    array: NDArray[Any], grid_map: GridMap, clip: bool = False, empty: MakeEmpty = _empty
 ) -> NDArray[np.float32]:
     """Map an array ``(…, c)`` channel by channel.
 
@@ -102,17 +133,22 @@ def resample_channels(
     ----------
     clip : bool
         Cut each channel to the range it had before.
+    empty : callable
+        As of :meth:`GridMap.apply`.
     """
-    result = np.empty((*grid_map.target, array.shape[-1]), dtype=np.float32)
-    for channel in range(array.shape[-1]):
-        before = array[..., channel]
-        after = grid_map.apply(before)
-        if clip:
-            # fmin and fmax pass over NaN, which would otherwise spread over the whole image.
-            low = np.float32(np.fmin.reduce(before, axis=None))
-            high = np.float32(np.fmax.reduce(before, axis=None))
-            after = np.clip(after, low, high)
-        result[..., channel] = after
+    channels = array.shape[-1]
+    # NaN does not count: it would otherwise spread over the whole image.
+    bounds = [value_range(array[..., c]) if clip else None for c in range(channels)]
+    if channels == 1:
+        return grid_map.apply(array[..., 0], empty, bounds[0])[..., np.newaxis]
+    result = empty(array, (*grid_map.target, channels))
+    for channel in range(channels):
+        after = grid_map.apply(array[..., channel], empty, bounds[channel])
+        part = result[..., channel]
+        for box in boxes_of(after):
+            part[box] = after[box]
+            release(part[box])
+            release(after[box])
     return result
 
 
@@ -133,24 +169,6 @@ def resample_labels(labels: NDArray[Any], grid_map: GridMap) -> NDArray[Any]:
         share = partial.apply(labels[box] == label)
         result[reached][share > best[reached]] = label
         np.maximum(best[reached], share, out=best[reached])
-    return result
-
-
-def resample_argmax(probabilities: NDArray[Any], grid_map: GridMap) -> NDArray[Any]:
-    """Map probabilities ``(…, classes)`` and return the most probable class of each voxel.
-
-    The classes are mapped one by one, so that the memory does not grow with their number.
-    Ties go to the lower class.
-    """
-    classes = probabilities.shape[-1]
-    result = np.zeros(grid_map.target, dtype=np.min_scalar_type(max(classes - 1, 1)))
-    best = grid_map.apply(probabilities[..., 0])
-    if np.shares_memory(best, probabilities):
-        best = best.copy()
-    for label in range(1, classes):
-        share = grid_map.apply(probabilities[..., label])
-        result[share > best] = label
-        np.maximum(best, share, out=best)
     return result
 
 
@@ -229,16 +247,59 @@ def _second_derivatives(n: int) -> NDArray[np.float64]:
     return np.asarray(solve_banded((1, 1), bands, differences))
 
 
-def _apply_along(array: NDArray[Any], matrix: Any, axis: int) -> NDArray[np.float32]:
+def _apply_along(
+    array: NDArray[Any],
+    matrix: Any,
+    axis: int,
+    empty: MakeEmpty,
+    bounds: tuple[np.float32, np.float32] | None,
+) -> NDArray[np.float32]:
     shape = list(array.shape)
     shape[axis] = matrix.shape[0]
-    result = np.empty(shape, dtype=np.float32)
-    source, target = np.moveaxis(array, axis, 0), np.moveaxis(result, axis, 0)
-    inner = math.prod(source.shape[2:])
-    step = max(1, _BLOCK // inner)
+    result: NDArray[np.float32] = empty(array, shape)
+    # One piece of memory after the other, of the result and (if it is ordered alike) the array.
+    strides = [abs(stride) for stride in result.strides]
+    outer, *_ = order = sorted(range(array.ndim), key=lambda k: strides[k], reverse=True)
+    layout = [axis, *(k for k in order if k != axis)]
+    source, target = array.transpose(layout), result.transpose(layout)
+    bytes_of_one = 4 * max(array.size // array.shape[outer], result.size // result.shape[outer])
+    step = max(1, BLOCK // bytes_of_one)
+    if outer == axis:
+        step = max(step, _FEWEST_ROWS)
+        low, high = matrix_spans(matrix)
+    for start in range(0, shape[outer], step):
+        if outer == axis:
+            rows = slice(start, start + step)
+            needed = slice(int(low[rows].min()), int(high[rows].max()))
+            part, before, after = matrix[rows, needed], source[needed], target[rows]
+        else:
+            along = slice(start, start + step)
+            part, before, after = matrix, source[:, along], target[:, along]
+        _multiply(part, before, after, bounds)
+        release(before)
+        release(after)
+    return result
+
+
+def _multiply(
+    matrix: Any,
+    source: NDArray[Any],
+    target: NDArray[np.float32],
+    bounds: tuple[np.float32, np.float32] | None,
+) -> None:
+    step = max(1, _BLOCK // math.prod(source.shape[2:]))
     for start in range(0, source.shape[1], step):
         part = slice(start, start + step)
         block = np.ascontiguousarray(source[:, part], dtype=np.float32)
         mapped = matrix @ block.reshape(len(block), -1)
+        if bounds is not None:
+            np.clip(mapped, *bounds, out=mapped)
         target[:, part] = mapped.reshape(len(mapped), *block.shape[1:])
-    return result
+
+
+def matrix_spans(matrix: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return for each row of a matrix the first and last + 1 column that it has entries in."""
+    # Every row has an entry: its weights sum to one.
+    low = np.minimum.reduceat(matrix.indices, matrix.indptr[:-1]).astype(np.intp)
+    high = np.maximum.reduceat(matrix.indices, matrix.indptr[:-1]).astype(np.intp) + 1
+    return low, high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from typing import Any
 
@@ -11,15 +12,19 @@ from numpy.typing import NDArray
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
+from miscnn.processing.argmax import argmax_labels
+from miscnn.processing.parts import Parts
 from miscnn.processing.regions import Regions
 from miscnn.processing.subfunctions._arguments import check_choice, check_prediction, is_number
+from miscnn.processing.subfunctions._blockwise import as_float, empty_like
 from miscnn.processing.subfunctions._interpolate import (
     GridMap,
-    resample_argmax,
     resample_channels,
     resample_labels,
     take_nearest,
 )
+from miscnn.processing.subfunctions._rolling import mapped, mapped_labels
+from miscnn.processing.subfunctions._tiles import resample_argmax, resample_probabilities
 from miscnn.processing.subfunctions.base import Subfunction
 
 # Probabilities are interpolated linearly: they stay between 0 and 1 and sum to 1.
@@ -32,6 +37,8 @@ class Regridding(Subfunction):
     A subclass says in :meth:`target_shape` how many voxels, from the geometry alone; the way
     back therefore needs nothing but the geometry.
     """
+
+    takes_stored_type = True
 
     def __init__(
         self,
@@ -70,11 +77,14 @@ class Regridding(Subfunction):
         result = sample.copy()
         result.geometry = after
         if after.shape == before.shape:
-            result.image = sample.image.astype(np.float32, copy=False)
+            result.image = as_float(sample)
             return result
         image_map = self._map(before, after, self.order_img)
         result.image = resample_channels(
-            sample.image, image_map, clip=self.clip and self.order_img == 3
+            sample.image,
+            image_map,
+            clip=self.clip and self.order_img == 3,
+            empty=functools.partial(empty_like, sample),
         )
         if sample.segmentation is not None:
             labels = self._labels(sample.segmentation[..., 0], before, after)
@@ -95,7 +105,7 @@ class Regridding(Subfunction):
         if after.shape == before.shape:
             return prediction
         if activation_output:
-            return resample_channels(prediction, self._map(before, after, back=True))
+            return resample_probabilities(prediction, self._map(before, after, back=True))
         return self._labels(prediction, before, after, back=True)
 
     def postprocessing_argmax(
@@ -110,10 +120,30 @@ class Regridding(Subfunction):
         before = sample.geometry
         after = before.resized(self.target_shape(sample))
         check_prediction(sample.index, probabilities, after.shape, activation_output=True)
-        grid_map = self._map(before, after, back=True)
-        if regions is None:
-            return resample_argmax(probabilities, grid_map)
-        return regions.paint(grid_map.apply(p) for p in np.moveaxis(probabilities, -1, 0))
+        if after.shape == before.shape:
+            as_labels = argmax_labels if regions is None else regions.decode
+            return as_labels(probabilities)
+        return resample_argmax(probabilities, self._map(before, after, back=True), regions)
+
+    def postprocessing_blocks(self, sample: Sample, parts: Parts) -> Parts | None:
+        """Take probabilities back block by block; None for label maps."""
+        before = sample.geometry
+        after = before.resized(self.target_shape(sample))
+        if after.shape == before.shape:
+            return parts
+        if parts.background is None:
+            return None
+        return mapped(sample, parts, self._map(before, after, back=True))
+
+    def postprocessing_argmax_blocks(
+        self, sample: Sample, parts: Parts, regions: Regions | None = None
+    ) -> Parts | None:
+        """Take probabilities back block by block, and return label maps of them."""
+        before = sample.geometry
+        after = before.resized(self.target_shape(sample))
+        if after.shape == before.shape:
+            return None
+        return mapped_labels(sample, parts, self._map(before, after, back=True), regions)
 
     def _labels(
         self, labels: NDArray[Any], before: Geometry, after: Geometry, back: bool = False

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from miscnn._configurable import Configurable, to_json
 from miscnn.data_loading.sample import Sample
+from miscnn.processing.parts import Parts
+from miscnn.processing.subfunctions._blockwise import transformed
 
 
 class Subfunction(Configurable, ABC):
@@ -31,6 +33,15 @@ class Subfunction(Configurable, ABC):
       ``restores_probabilities`` to False; the argmax is then taken before it.
     - A subfunction that learns from the training set sets ``needs_fit`` to True, implements
       :meth:`fit`, ``get_state`` and ``set_state``, and raises NotFittedError when used before.
+    - A prediction of a large image comes block by block. :meth:`postprocessing_blocks` takes it
+      back without the whole of it being held; a subfunction that does not implement it is given
+      the whole prediction, in a scratch file. One whose way back only moves voxels, so that it
+      makes no difference whether labels are made of probabilities before or after it, says so by
+      ``moves_voxels``.
+    - In the prediction of large images, one that gets along with an image as it is stored (int16,
+      a file that is mapped into memory) sets ``takes_stored_type``. It is then handed a
+      sample that has a ``scratch``; ``sample.empty`` makes arrays that may be as large as an
+      image. Others find float32 there, unless they are the first of the chain.
     - ``keeps_hounsfield`` tells whether an image in Hounsfield units is still one afterwards.
       Augmentation that works on them is run before the first subfunction of which it is not.
     """
@@ -38,6 +49,8 @@ class Subfunction(Configurable, ABC):
     needs_fit: bool = False
     keeps_hounsfield: bool = True
     restores_probabilities: bool = True
+    moves_voxels: bool = False
+    takes_stored_type: bool = False
 
     @abstractmethod
     def preprocessing(self, sample: Sample, training: bool = True) -> Sample | None:
@@ -56,6 +69,22 @@ class Subfunction(Configurable, ABC):
         """
         return prediction
 
+    def postprocessing_blocks(self, sample: Sample, parts: Parts) -> Parts | None:
+        """Take a prediction back block by block: the same as :meth:`postprocessing`.
+
+        Parameters
+        ----------
+        parts : Parts
+            Label maps or probabilities on the grid that :meth:`preprocessing` returned. The
+            blocks come one by one and are to be passed on so: write a generator.
+
+        Returns
+        -------
+        Parts or None
+            None if there is no such way; then :meth:`postprocessing` is asked.
+        """
+        return None
+
     def fit(self, samples: Sequence[Sample], rng: np.random.Generator) -> Subfunction:
         """Learn from training samples, as they are when they reach this subfunction.
 
@@ -67,6 +96,27 @@ class Subfunction(Configurable, ABC):
         rng : numpy.random.Generator
         """
         return self
+
+
+def speaks_for(subfunction: Subfunction, name: str, *methods: str) -> bool:
+    """Tell whether what a class says of itself still holds for a subclass of it.
+
+    It does not where a subclass has changed one of the methods and not said it again.
+
+    Parameters
+    ----------
+    name : str
+        A method, or an attribute that must be true.
+    methods : str
+        What it speaks of.
+    """
+    classes = type(subfunction).__mro__
+
+    def place(member: str) -> int:
+        return next((k for k, cls in enumerate(classes) if member in vars(cls)), len(classes))
+
+    said = bool(getattr(subfunction, name, False))
+    return said and all(place(name) <= place(method) for method in methods)
 
 
 class PointwiseSubfunction(Subfunction):
@@ -97,5 +147,5 @@ class PointwiseSubfunction(Subfunction):
         measures = dict(self.measure(sample))
         result = sample.copy()
         result.extended = {"measures": to_json(measures)}
-        result.image = self.transform(sample.image, measures)
+        result.image = transformed(sample, lambda part: self.transform(part, measures))
         return result

@@ -29,6 +29,8 @@ class Clipping(PointwiseSubfunction):
     [-79.0, 40.0, 304.0]
     """
 
+    takes_stored_type = True
+
     def __init__(self, min: float | None = None, max: float | None = None) -> None:
         given = [bound for bound in (min, max) if bound is not None]
         if not given or not all(is_number(bound) for bound in given):

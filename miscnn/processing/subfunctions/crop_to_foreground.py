@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
+from miscnn.processing.parts import Parts
 from miscnn.processing.subfunctions._arguments import (
     check_choice,
     check_per_axis,
@@ -21,6 +22,7 @@ from miscnn.processing.subfunctions._arguments import (
     expand,
     is_number,
 )
+from miscnn.processing.subfunctions._blockwise import as_float, foreground_box, minimum
 from miscnn.processing.subfunctions.base import Subfunction
 
 _log = logging.getLogger("miscnn.processing.subfunctions.crop_to_foreground")
@@ -61,6 +63,9 @@ class CropToForeground(Subfunction):
     (7, 8, 3)
     """
 
+    moves_voxels = True
+    takes_stored_type = True
+
     def __init__(
         self,
         threshold: float | None = None,
@@ -92,7 +97,9 @@ class CropToForeground(Subfunction):
         result = sample.copy()
         result.extended = {"start": start, "shape": shape}
         result.geometry = sample.geometry.cropped(start, shape)
-        result.image = sample.image[box].astype(np.float32, copy=False)
+        given = sample.copy()
+        given.image = sample.image[box]
+        result.image = as_float(given)
         if sample.segmentation is not None:
             result.segmentation = sample.segmentation[box]
             lost = _annotated(sample) - _annotated(result)
@@ -122,11 +129,16 @@ class CropToForeground(Subfunction):
         result[tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))] = prediction
         return result
 
+    def postprocessing_blocks(self, sample: Sample, parts: Parts) -> Parts:
+        """Put a prediction back into the whole image, block by block."""
+        return parts.moved(sample.extended["start"], sample.geometry.shape)
+
     def _box(self, sample: Sample) -> tuple[slice, ...]:
         geometry = sample.geometry
         margins = self._margins(geometry, sample.index)
         least = expand("minimum_size", self.minimum_size, geometry.ndim, sample.index)
-        found = _foreground_box(sample.image, self.threshold)
+        limits = minimum(sample.image) if self.threshold is None else self.threshold
+        found = foreground_box(sample.image, limits)
         box = []
         for (low, high), margin, size, length in zip(
             found, margins, least, geometry.shape, strict=True
@@ -155,16 +167,3 @@ def _annotated(sample: Sample) -> int:
     if sample.ignore_label is not None:
         count -= int(np.count_nonzero(labels == sample.ignore_label))
     return count
-
-
-def _foreground_box(image: NDArray[Any], threshold: float | None) -> list[tuple[int, int]]:
-    """Return first and last + 1 voxel of the foreground per axis; everything if there is none."""
-    axes = tuple(range(image.ndim - 1))
-    limits = image.min(axis=axes) if threshold is None else threshold
-    mask: NDArray[np.bool_] = np.any(image > limits, axis=-1)
-    box = []
-    for axis, size in enumerate(mask.shape):
-        others = tuple(a for a in axes if a != axis)
-        where = np.flatnonzero(np.any(mask, axis=others))
-        box.append((int(where[0]), int(where[-1]) + 1) if len(where) else (0, size))
-    return box

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn._scratch import blocks_of
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, NotFittedError, SampleError
 from miscnn.processing.subfunctions._arguments import check_choice, check_pair, is_count, is_number
+from miscnn.processing.subfunctions._blockwise import plane_slabs
 from miscnn.processing.subfunctions._statistics import Moments
 from miscnn.processing.subfunctions.base import PointwiseSubfunction
 
@@ -61,6 +63,8 @@ class Normalization(PointwiseSubfunction):
     >>> z_score.get_state()["mean"], z_score.get_state()["std"]
     ([2.0], [1.0])
     """
+
+    takes_stored_type = True
 
     def __init__(
         self,
@@ -229,7 +233,11 @@ class Normalization(PointwiseSubfunction):
 
     def _add(self, moments: Moments, sample: Sample) -> None:
         before = moments.count
-        moments.add_image(sample.image, self._mask(sample.image), self.per_channel)
+        everything = self.foreground == "nonzero" and not _any_nonzero(sample.image)
+        for slab in plane_slabs(sample.image):
+            # Nothing but zeros: a constant image like any other.
+            mask = None if everything else self._mask(slab)
+            moments.add_image(slab, mask, self.per_channel)
         if moments.count == before:
             raise SampleError(
                 sample.index,
@@ -247,10 +255,12 @@ class Normalization(PointwiseSubfunction):
         if self.foreground is None:
             return None
         if self.foreground == "nonzero":
-            mask = (image != 0).any(axis=-1)
-            # Nothing but zeros: a constant image like any other.
-            return np.asarray(mask) if mask.any() else None
+            return np.asarray((image != 0).any(axis=-1))
         return np.asarray((image > self.foreground).any(axis=-1))
+
+
+def _any_nonzero(image: NDArray[Any]) -> bool:
+    return any(bool(block.any()) for block in blocks_of(image))
 
 
 def _as_lists(moments: Moments) -> dict[str, list[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, SampleError
+from miscnn.processing.blocks import Block
+from miscnn.processing.parts import Parts
 from miscnn.processing.subfunctions._arguments import check_prediction
+from miscnn.processing.subfunctions._blockwise import as_float
 from miscnn.processing.subfunctions.base import Subfunction
 
 _PAIRS = ("LR", "PA", "IS")
@@ -63,6 +67,9 @@ class Orientation(Subfunction):
     ('LPS', Geometry(shape=(6, 5, 4), spacing=(3, 1, 1) mm, SAR))
     """
 
+    moves_voxels = True
+    takes_stored_type = True
+
     def __init__(self, orientation: str | None = _CANONICAL) -> None:
         if orientation is not None and not (
             isinstance(orientation, str) and _letters(orientation) in ORIENTATIONS
@@ -101,7 +108,7 @@ class Orientation(Subfunction):
         """Turn image and segmentation; both are views wherever types allow it."""
         order, flips = self._axes(sample.geometry, sample.index)
         result = sample.copy()
-        result.image = sample.image.astype(np.float32, copy=False)
+        result.image = as_float(sample)
         if not _moves(order, flips):
             return result
         result.geometry = self.target_geometry(sample.geometry, sample.index)
@@ -121,6 +128,26 @@ class Orientation(Subfunction):
             return prediction
         back = [order.index(axis) for axis in range(len(order))]
         return _turned(prediction, back, [flips[axis] for axis in back])
+
+    def postprocessing_blocks(self, sample: Sample, parts: Parts) -> Parts:
+        """Turn a prediction back, block by block."""
+        order, flips = self._axes(sample.geometry, sample.index)
+        if not _moves(order, flips):
+            return parts
+        back = [order.index(axis) for axis in range(len(order))]
+        turns = [flips[axis] for axis in back]
+        shape = sample.geometry.shape
+
+        def turned(block: Block) -> Block:
+            box = _turned_box(block.box, back, turns, shape)
+            return Block(tuple(p.start for p in box), _turned(block.values, back, turns))
+
+        covered = _turned_box(parts.covered, back, turns, shape)
+        return Parts(map(turned, parts.blocks), covered, parts.background, order[parts.axis])
+
+    def axis_after(self, geometry: Geometry, axis: int, index: str = "") -> int:
+        """Return where an axis of a volume on ``geometry`` is afterwards."""
+        return self._axes(geometry, index)[0].index(axis)
 
     def _axes(self, geometry: Geometry, index: str) -> tuple[list[int], list[bool]]:
         """Return for each new axis the old one, and whether it is reversed."""
@@ -149,6 +176,17 @@ def _direction(letter: str) -> int:
 
 def _moves(order: list[int], flips: list[bool]) -> bool:
     return any(flips) or order != sorted(order)
+
+
+def _turned_box(
+    box: Sequence[slice], order: list[int], flips: list[bool], shape: Sequence[int]
+) -> tuple[slice, ...]:
+    """Return where a box lies on the turned grid of the given shape."""
+    parts = [box[axis] for axis in order]
+    return tuple(
+        slice(n - part.stop, n - part.start) if flip else part
+        for part, flip, n in zip(parts, flips, shape, strict=True)
+    )
 
 
 def _turned(array: NDArray[Any], order: list[int], flips: list[bool]) -> NDArray[Any]:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn._scratch import release
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, SampleError
+from miscnn.processing.parts import Parts
 from miscnn.processing.subfunctions._arguments import (
     check_choice,
     check_per_axis,
@@ -19,6 +21,7 @@ from miscnn.processing.subfunctions._arguments import (
     is_count,
     is_number,
 )
+from miscnn.processing.subfunctions._blockwise import as_float, empty_like, minimum, spatial_boxes
 from miscnn.processing.subfunctions.base import Subfunction
 
 _MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
@@ -55,6 +58,9 @@ class Padding(Subfunction):
     (32, 40, 16)
     """
 
+    moves_voxels = True
+    takes_stored_type = True
+
     def __init__(
         self,
         min_size: Sequence[int | None] | int | None,
@@ -87,7 +93,7 @@ class Padding(Subfunction):
         """Pad image and segmentation; the geometry's origin moves with the first voxel."""
         start, shape = self._box(sample)
         result = sample.copy()
-        result.image = sample.image.astype(np.float32, copy=False)
+        result.image = as_float(sample)
         if shape == sample.geometry.shape:
             return result
         result.geometry = sample.geometry.cropped([-before for before in start], shape)
@@ -95,7 +101,7 @@ class Padding(Subfunction):
             (before, new - size - before)
             for before, new, size in zip(start, shape, sample.geometry.shape, strict=True)
         ]
-        result.image = self._padded_image(result.image, widths, sample.index)
+        result.image = self._padded_image(sample, shape, widths)
         if sample.segmentation is not None:
             value = {"constant_values": self.pad_value_seg} if self.pad_mode == "constant" else {}
             result.segmentation = _pad(
@@ -116,6 +122,11 @@ class Padding(Subfunction):
             )
         ]
 
+    def postprocessing_blocks(self, sample: Sample, parts: Parts) -> Parts:
+        """Cut the added voxels off, block by block."""
+        start, _ = self._box(sample)
+        return parts.moved([-before for before in start], sample.geometry.shape)
+
     def _box(self, sample: Sample) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return how many voxels are added before the first, and the shape reached."""
         old = sample.geometry.shape
@@ -130,31 +141,47 @@ class Padding(Subfunction):
         return tuple((new - size) // 2 for new, size in zip(shape, old, strict=True)), shape
 
     def _padded_image(
-        self, image: NDArray[np.float32], widths: list[tuple[int, int]], index: str
+        self, sample: Sample, shape: Sequence[int], widths: list[tuple[int, int]]
     ) -> NDArray[np.float32]:
-        if self.pad_mode != "constant":
-            return _pad(image, [*widths, (0, 0)], self.pad_mode)
-        channels = image.shape[-1]
-        if self.pad_value_img is None:
-            values = image.min(axis=tuple(range(image.ndim - 1)))
-        else:
-            given = np.atleast_1d(np.asarray(self.pad_value_img, dtype=np.float32))
-            if len(given) not in (1, channels):
-                raise SampleError(
-                    index,
-                    f"pad_value_img has {len(given)} values, the image {channels} channel(s); "
-                    "give one value, or one per channel",
-                )
-            values = np.broadcast_to(given, channels)
-        shape = [size + sum(width) for size, width in zip(image.shape, widths, strict=False)]
-        padded = np.empty((*shape, channels), dtype=np.float32)
-        padded[...] = values
-        inside = tuple(
-            slice(before, before + size)
-            for (before, _), size in zip(widths, image.shape, strict=False)
-        )
-        padded[inside] = image
+        image = sample.image
+        padded = empty_like(sample, image, (*shape, image.shape[-1]))
+        if self.pad_mode == "constant":
+            values = self._values(sample)
+        else:  # which voxel each one repeats, axis by axis
+            axes = zip(image.shape, widths, strict=False)
+            sources = [_pad(np.arange(n), [width], self.pad_mode) for n, width in axes]
+        for box in spatial_boxes(padded):
+            part = padded[box]
+            if self.pad_mode == "constant":
+                part[...] = values
+            else:
+                chosen = [s[along] for s, along in zip(sources, box, strict=True)]
+                part[...] = image[np.ix_(*chosen)]
+            release(part)
+        if self.pad_mode == "constant":
+            start = [before for before, _ in widths]
+            inside = padded[
+                tuple(slice(a, a + n) for a, n in zip(start, image.shape, strict=False))
+            ]
+            for box in spatial_boxes(image):
+                inside[box] = image[box]
+                release(image[box])
+                release(inside[box])
         return padded
+
+    def _values(self, sample: Sample) -> NDArray[Any]:
+        """Return the value of added voxels per channel."""
+        channels = sample.image.shape[-1]
+        if self.pad_value_img is None:
+            return minimum(sample.image)
+        given = np.atleast_1d(np.asarray(self.pad_value_img, dtype=np.float32))
+        if len(given) not in (1, channels):
+            raise SampleError(
+                sample.index,
+                f"pad_value_img has {len(given)} values, the image {channels} channel(s); "
+                "give one value, or one per channel",
+            )
+        return np.broadcast_to(given, channels)
 
 
 def _pad(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, SampleError
 from miscnn.processing.subfunctions._arguments import check_pair, is_number
+from miscnn.processing.subfunctions._blockwise import transformed
 from miscnn.processing.subfunctions.base import Subfunction
 
 # Nothing is thinner than nothing: the CT scale is commonly stored from here on.
@@ -53,6 +54,8 @@ class TransformHU(Subfunction):
     [-1024.0, -1024.0, 40.0, 1000.0]
     """
 
+    takes_stored_type = True
+
     def __init__(
         self,
         normalize: bool = False,
@@ -89,15 +92,10 @@ class TransformHU(Subfunction):
                 "header or hand slope= to TransformHU",
             )
         result = sample.copy()
-        result.image = self._hu(sample.image, slope, intercept)
+        result.image = transformed(sample, lambda part: self._hu(part, slope, intercept))
         result.details = {
             key: value for key, value in sample.details.items() if key not in ("slope", "intercept")
         }
-        if self.normalize:
-            low, high = (np.float32(bound) for bound in self.minmaxBound)
-            np.clip(result.image, low, high, out=result.image)
-            result.image -= low
-            result.image /= high - low
         return result
 
     def _value(self, name: str, argument: float | None, sample: Sample, default: float) -> float:
@@ -121,4 +119,9 @@ class TransformHU(Subfunction):
         if self.clipScan_value is not None:
             np.maximum(result, np.float32(_LOWEST_HU), out=result)
             result[stored <= self.clipScan_value] = _LOWEST_HU
+        if self.normalize:
+            low, high = (np.float32(bound) for bound in self.minmaxBound)
+            np.clip(result, low, high, out=result)
+            result -= low
+            result /= high - low
         return result

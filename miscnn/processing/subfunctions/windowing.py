@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, SampleError
 from miscnn.processing.subfunctions._arguments import check_pair, is_number
+from miscnn.processing.subfunctions._quantiles import quantiles
 from miscnn.processing.subfunctions.base import PointwiseSubfunction
 
 # Level and width in HU; sources in the docstring of Windowing.
@@ -61,6 +62,8 @@ class Windowing(PointwiseSubfunction):
     >>> Windowing(bounds=(-45, 105), scale=(0, 1)).transform(image, {}).ravel().tolist()
     [0.0, 0.0, 0.5, 1.0]
     """
+
+    takes_stored_type = True
 
     def __init__(
         self,
@@ -121,10 +124,8 @@ class Windowing(PointwiseSubfunction):
         shares = self._shares()
         if shares is None:
             return {}
-        found = [
-            np.quantile(sample.image[..., channel], np.asarray(shares, dtype=np.float64))
-            for channel in range(sample.image.shape[-1])
-        ]
+        channels = range(sample.image.shape[-1])
+        found = [quantiles(sample.image[..., channel], shares) for channel in channels]
         for channel, (low, high) in enumerate(found):
             # Compared as float32, which the image becomes. NaN fails the comparison as well.
             if not np.float32(low) < np.float32(high):

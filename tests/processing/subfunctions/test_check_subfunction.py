@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import subprocess
 import sys
 
@@ -11,7 +13,8 @@ import pytest
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ContractError, MiscnnError, NotFittedError, SampleError
-from miscnn.processing.subfunctions import Resampling, Subfunction
+from miscnn.processing.blocks import Block
+from miscnn.processing.subfunctions import Padding, Resampling, Subfunction
 from miscnn.testing import check_subfunction
 
 
@@ -173,6 +176,30 @@ class MisplacesOnTheWayBack(Cut):
         return np.roll(back, 7, axis=0)
 
 
+class CutInBlocks(Cut):
+    def postprocessing_blocks(self, sample, parts):
+        offset = (2, *(0 for _ in parts.covered[1:]))
+        return parts.moved(offset, sample.geometry.shape)
+
+
+class MisplacesBlocks(Cut):
+    def postprocessing_blocks(self, sample, parts):
+        return parts.moved([0] * len(parts.covered), sample.geometry.shape)
+
+
+class LosesBlocks(CutInBlocks):
+    def postprocessing_blocks(self, sample, parts):
+        taken = super().postprocessing_blocks(sample, parts)
+        return dataclasses.replace(taken, blocks=itertools.islice(taken.blocks, 1, None))
+
+
+class ChangesBlocks(CutInBlocks):
+    def postprocessing_blocks(self, sample, parts):
+        taken = super().postprocessing_blocks(sample, parts)
+        blocks = (Block(b.start, b.values // 2 * 2) for b in taken.blocks)
+        return dataclasses.replace(taken, blocks=blocks)
+
+
 class Fitted(Good):
     needs_fit = True
 
@@ -228,6 +255,26 @@ def test_good_ones_pass_and_are_left_as_they_are(part):
     assert part.get_state() == {}
 
 
+def test_blocks_that_come_back_as_the_whole_does_pass():
+    check_subfunction(CutInBlocks())
+
+
+def test_blocks_of_a_class_whose_way_back_was_changed_are_not_asked_for():
+    class Elsewhere(Padding):
+        def postprocessing(self, sample, prediction, activation_output=False):
+            back = super().postprocessing(sample, prediction, activation_output)
+            return np.ascontiguousarray(back)
+
+        def postprocessing_blocks(self, sample, parts):
+            raise AssertionError("not to be called")
+
+    class Changed(Elsewhere):
+        def postprocessing(self, sample, prediction, activation_output=False):
+            return super().postprocessing(sample, prediction, activation_output)
+
+    check_subfunction(Changed(32))
+
+
 @pytest.mark.parametrize(
     ("part", "promise"),
     [
@@ -251,6 +298,9 @@ def test_good_ones_pass_and_are_left_as_they_are(part):
         (ChangesPredictions(), "came back changed"),
         (InventsLabels(), r"not there before: \[77\]"),
         (MisplacesOnTheWayBack(), "must undo preprocessing"),
+        (MisplacesBlocks(), "other by postprocessing_blocks"),
+        (LosesBlocks(), "each voxel of the box.*once"),
+        (ChangesBlocks(), "other by postprocessing_blocks"),
         (RunsUnfitted(), "did not raise NotFittedError"),
         (LearnsNothing(), "get_state.. is empty"),
         (LearnsByChance(), "learned something else"),

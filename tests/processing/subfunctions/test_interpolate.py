@@ -12,11 +12,11 @@ from scipy.interpolate import CubicSpline
 
 from miscnn.processing.subfunctions._interpolate import (
     GridMap,
-    resample_argmax,
     resample_channels,
     resample_labels,
     take_nearest,
 )
+from miscnn.processing.subfunctions._tiles import resample_argmax
 
 SIZES = st.integers(1, 40)
 
