@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -173,9 +173,10 @@ def deserialize(
 
 
 def _library_class(name: str, module_name: str, class_name: str) -> type[Configurable]:
-    own = module_name == _PACKAGE or module_name.startswith(_PACKAGE + ".")
     found: Any = None
-    if own and class_name.isidentifier():
+    # Not miscnn.__main__: it is run by being imported.
+    named = all(part.isidentifier() and part[:2] != "__" for part in module_name.split("."))
+    if named and inside(module_name, (_PACKAGE,)) and class_name.isidentifier():
         try:
             found = getattr(importlib.import_module(module_name), class_name, None)
         except ModuleNotFoundError:
@@ -184,5 +185,62 @@ def _library_class(name: str, module_name: str, class_name: str) -> type[Configu
         raise ConfigurationError(
             f"the class {name!r} is not part of miscnn; hand it in: "
             f"custom_objects={{{class_name!r}: {class_name}}}"
+        )
+    return found
+
+
+def inside(module_name: str, modules: Sequence[str]) -> bool:
+    """Tell whether a module is one of these, or lies below one."""
+    return any(module_name == name or module_name.startswith(f"{name}.") for name in modules)
+
+
+def import_classes(document: Any, modules: Sequence[str]) -> dict[str, type]:
+    """Import the classes of parts that a document names, as far as they are in given modules.
+
+    Parameters
+    ----------
+    document : JSON value
+    modules : sequence of str
+        Modules (with those below them) that the user allows to import from.
+
+    Returns
+    -------
+    dict of str to class
+        By ``"module:Name"``, for the ``custom_objects`` of :func:`deserialize`.
+
+    Raises
+    ------
+    ConfigurationError
+        If a module cannot be imported, or defines no :class:`Configurable` of the name.
+    """
+    found: dict[str, type] = {}
+    pending = [document]
+    while pending and modules:
+        value = pending.pop()
+        if isinstance(value, Mapping):
+            pending.extend(value.values())
+            name = value.get("class")
+            if isinstance(name, str) and "config" in value:
+                module_name, _, class_name = name.partition(":")
+                if inside(module_name, modules):
+                    found[name] = _class_of(name, module_name, class_name, modules)
+        elif isinstance(value, list | tuple):
+            pending.extend(value)
+    return found
+
+
+def _class_of(name: str, module_name: str, class_name: str, modules: Sequence[str]) -> type:
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigurationError(f"the class {name!r} cannot be imported: {error}") from error
+    found = getattr(module, class_name, None)
+    if not (
+        inspect.isclass(found)
+        and issubclass(found, Configurable)
+        and inside(found.__module__, modules)
+    ):
+        raise ConfigurationError(
+            f"the class {name!r} is not there: {module_name} defines no part of this name"
         )
     return found

@@ -6,6 +6,12 @@ still catch it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+# Subjects that are named in one message.
+_TOLD = 20
+
 
 class MiscnnError(Exception):
     """Base of all errors that miscnn raises of its own."""
@@ -62,3 +68,41 @@ class DamagedFileError(MiscnnError, ValueError):
 
 class ContractError(MiscnnError, AssertionError):
     """A plug-in does not keep a promise of its base class."""
+
+
+class PredictionError(MiscnnError, RuntimeError):
+    """Some subjects could not be predicted; the others were.
+
+    Parameters
+    ----------
+    failures : mapping of str to exception
+        What went wrong, by subject.
+    total : int
+        Number of subjects that were asked for.
+    results : list, optional
+        Where results were to be returned: those of all subjects in the order asked for, None for
+        those that failed.
+    """
+
+    def __init__(
+        self, failures: Mapping[str, Exception], total: int, results: list[Any] | None = None
+    ) -> None:
+        told = [f"{index}: {reason_of(error, index)}" for index, error in failures.items()]
+        more = [f"… and {len(told) - _TOLD} more"] if len(told) > _TOLD else []
+        super().__init__(
+            f"{len(failures)} of {total} subject(s) could not be predicted"
+            + (", the others were: " if len(failures) < total else ": ")
+            + "; ".join([*told[:_TOLD], *more])
+        )
+        self.failures = dict(failures)
+        self.total = total
+        self.results = results
+
+
+def reason_of(error: Exception, index: str) -> str:
+    """Say what went wrong with a subject, in a text that names the subject already."""
+    if isinstance(error, SampleError):
+        return error.reason
+    if isinstance(error, MiscnnError):
+        return str(error).removeprefix(f"sample {index!r}: ")
+    return f"{type(error).__name__}: {error}"

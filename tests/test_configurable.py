@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miscnn._configurable import Configurable, deserialize, from_json, serialize, to_json
+from miscnn._configurable import (
+    Configurable,
+    deserialize,
+    from_json,
+    import_classes,
+    serialize,
+    to_json,
+)
 from miscnn.data_loading.interfaces import NIfTIInterface
 from miscnn.exceptions import ConfigurationError
 
@@ -155,3 +164,52 @@ def test_an_argument_that_was_stored_under_another_name_is_named() -> None:
     assert repr(part) == "Renamed(low=?, high=1)"
     assert part == part
     assert part != Renamed(2)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "miscnn.__main__:main",  # is run by being imported
+        "miscnn.neural_network.__init__:Configurable",
+        "miscnn..data_loading:NIfTIInterface",
+        "miscnn.data_loading.interfaces:__class__",
+        "miscnnother:Part",
+        "miscnn._configurable:serialize",
+        "miscnn._configurable:importlib",
+        "miscnn:",
+        ":",
+    ],
+)
+def test_other_names_of_the_library_are_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="is not part of miscnn"):
+        deserialize({"class": name, "config": {}})
+
+
+def test_classes_of_modules_that_the_user_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_module.py").write_text(
+        "from miscnn._configurable import Configurable\n"
+        "from miscnn.processing.regions import Regions\n"
+        "class Own(Configurable):\n"
+        "    def __init__(self, inner=None):\n"
+        "        self.inner = inner\n"
+        "class Other:\n"
+        "    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    inner = {"class": "own_module:Own", "config": {"inner": 5}}
+    document = {"class": "own_module:Own", "config": {"inner": [inner]}}
+    assert import_classes(document, ()) == {}
+    assert import_classes(document, ("own_modul", "module")) == {}
+    assert "own_module" not in sys.modules
+    found = import_classes([{"deep": document}], ("own_module",))
+    part = deserialize(document, found)
+    assert (type(part).__name__, part.inner[0].inner) == ("Own", 5)
+    for name in ("Other", "Regions", "Missing"):
+        document = {"class": f"own_module:{name}", "config": {}}
+        with pytest.raises(ConfigurationError, match="defines no part of this name"):
+            import_classes(document, ("own_module",))
+    with pytest.raises(ConfigurationError, match="cannot be imported"):
+        import_classes({"class": "own_module.x:A", "config": {}}, ("own_module",))
+    sys.modules.pop("own_module")

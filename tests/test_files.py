@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from miscnn._files import atomic_path, write_json, write_text
+from miscnn._files import atomic_folder, atomic_path, remove_leftovers, write_json, write_text
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
@@ -75,3 +77,37 @@ def test_json_is_readable_and_never_holds_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"b": float("nan")})
     assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, 2.5, None]}
+
+
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    for content in ("old", "new"):
+        with atomic_folder(target) as temporary:
+            temporary.mkdir()
+            (temporary / content).write_text(content)
+        assert [path.name for path in target.iterdir()] == [content]
+
+    def fail() -> None:
+        with atomic_folder(target) as temporary:
+            temporary.mkdir()
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail()
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_leftovers_of_ended_processes_are_removed_files_and_folders(tmp_path: Path) -> None:
+    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                             capture_output=True, text=True, check=True)  # fmt: skip
+    ended = int(process.stdout)
+    (tmp_path / f".writing-{ended}-aa.json").write_text("half")
+    (tmp_path / f".writing-{ended}-bb").mkdir()
+    (tmp_path / f".writing-{ended}-bb" / "x").write_text("half")
+    (tmp_path / f".writing-{ended}-cc-replaced").mkdir()  # may be all there is of an earlier one
+    (tmp_path / f".writing-{os.getpid()}-dd").write_text("at work")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [f".writing-{ended}-cc-replaced", f".writing-{os.getpid()}-dd"]
+    )

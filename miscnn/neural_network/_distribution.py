@@ -64,7 +64,13 @@ class Distribution:
         return model.fit(batches, **options)
 
     def predictor(self, model: Any) -> Callable[[Any], NDArray[Any]]:
-        """Return a function that predicts a batch of any size, as ``model.predict_on_batch``."""
+        """Return a function that predicts a batch of any size.
+
+        On TensorFlow it is compiled once for all sizes of images; Keras' own would be compiled
+        anew for sizes it has not seen.
+        """
+        if keras.backend.backend() == "tensorflow":
+            return _one_function(model)
         predict: Callable[[Any], NDArray[Any]] = model.predict_on_batch
         return predict
 
@@ -143,14 +149,7 @@ class Mirrored(Distribution):
 
         Keras' own would have every device predict the whole batch, and return it several times.
         """
-        tf = tensorflow()
-        call = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
-
-        def predict(batch: Any) -> NDArray[Any]:
-            values: NDArray[Any] = call(tf.convert_to_tensor(batch)).numpy()
-            return values
-
-        return predict
+        return _one_function(model)
 
 
 class Parallel(Distribution):
@@ -304,6 +303,31 @@ def _on_jax(value: Any) -> Distribution:
         f"distribution is {value!r}; on JAX it must be 'mirrored', a "
         "keras.distribution.DataParallel or None"
     )
+
+
+def _one_function(model: Any) -> Callable[[Any], NDArray[Any]]:
+    """Return a function that TensorFlow traces once, for all sizes that the model leaves open.
+
+    It is not compiled by XLA, which would compile it for each size.
+    """
+    tf = tensorflow()
+
+    def call(batch: Any) -> Any:
+        return model(batch, training=False)
+
+    inputs = getattr(model, "inputs", None)
+    if inputs is not None and len(inputs) == 1:
+        spec = tf.TensorSpec((None, *inputs[0].shape[1:]), inputs[0].dtype)
+        function = tf.function(call, input_signature=[spec])
+    else:  # a model that does not tell, before it is called, what it takes
+        function = tf.function(call, reduce_retracing=True)
+
+    def predict(batch: Any) -> NDArray[Any]:
+        values: NDArray[Any] = function(tf.convert_to_tensor(batch)).numpy()
+        return values
+
+    predict.function = function  # type: ignore[attr-defined]  # how often it is traced is tested
+    return predict
 
 
 def _name(loss: Any) -> str:

@@ -10,17 +10,23 @@ from miscnn._keras import compile_ahead, keras
 from miscnn.exceptions import ConfigurationError, NotFittedError
 from miscnn.neural_network._class_weights import weighted_loss, without_unlabelled
 from miscnn.neural_network._distribution import as_distribution
+from miscnn.neural_network._engine import NetworkEngine, own_recipe
+from miscnn.neural_network._identity import network_identity
 from miscnn.neural_network._loss_names import as_loss
+from miscnn.neural_network._mirroring import Network
 from miscnn.neural_network._precision import check_device, check_precision, precision_scope
 from miscnn.neural_network._regions import check_scores, default_scores, multilabel_loss
+from miscnn.neural_network._roi import RegionOfInterest
 from miscnn.neural_network._state import alike, clone_metric, seeded, take_over
 from miscnn.neural_network.architecture.base import Architecture
 from miscnn.neural_network.architecture.unet.standard import UNetStandard
-from miscnn.neural_network.inference import Network
+from miscnn.neural_network.model_card import ModelCard
 from miscnn.neural_network.optimizers import OptimizerRecipe
+from miscnn.neural_network.prediction_settings import PredictionSettings
 from miscnn.neural_network.schedules import Schedule, as_schedule
+from miscnn.processing.merging import WindowWeight
 from miscnn.processing.network_grid import network_grid
-from miscnn.processing.patches import WindowWeight
+from miscnn.processing.postprocessing import PostProcessing
 from miscnn.processing.preprocessor import Preprocessor
 
 _log = logging.getLogger("miscnn.neural_network.model")
@@ -49,7 +55,9 @@ class BuiltNetwork:
         precision: str | None = None,
         distribution: Any = None,
         seed: int | None = None,
-        window_weight: WindowWeight = "gaussian",
+        window_weight: WindowWeight | None = None,
+        prediction: PredictionSettings | None = None,
+        postprocessing: PostProcessing | None = None,
         learninig_rate: float | None = None,
     ) -> None:
         if multi_gpu and distribution is None:
@@ -79,7 +87,9 @@ class BuiltNetwork:
         self.batch_queue_size = batch_queue_size
         self.workers = workers
         self.seed = preprocessor.seed if seed is None else seed
-        self.window_weight: WindowWeight = window_weight
+        self.prediction = _settings(prediction, window_weight)
+        self.prediction.check_axes(preprocessor.network_axes)
+        self.postprocessing = _checked_postprocessing(postprocessing)
         self.schedule = as_schedule(schedule)
         self.optimizer_recipe = OptimizerRecipe.of(
             optimizer,
@@ -93,6 +103,11 @@ class BuiltNetwork:
                 "learning_rate is a schedule of Keras' already; give a number, or no schedule"
             )
         self._epochs_trained = 0
+        # Whom it was trained on, here; and what the bundle it comes from says of those before.
+        self._trained_on: tuple[str, ...] = ()
+        self._fingerprint: dict[str, Any] | None = None
+        self.card = ModelCard()
+        self.bundle_digest: str | None = None
         # What was learned from this network's own training samples: another network with the
         # same preprocessor has its own.
         self._statistics: list[dict[str, Any]] | None = None
@@ -193,8 +208,7 @@ class BuiltNetwork:
         The initial weights are those of the construction, or of the last ``load_weights``.
         """
         self.model.set_weights(self._fresh().get_weights())
-        self._epochs_trained = 0
-        self._statistics = None
+        self._forget()
 
     def reset(self) -> None:
         """Go back to the initial weights, with a fresh optimizer and nothing learned from data.
@@ -220,8 +234,15 @@ class BuiltNetwork:
         else:
             self.model = fresh
             self._compile()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget who it was trained on, and what was learned from them beside the weights."""
         self._epochs_trained = 0
         self._statistics = None
+        self._trained_on = ()
+        self._fingerprint = None
+        self.bundle_digest = None
 
     def copy(self) -> Self:
         """Return a network with the same settings and weights of its own."""
@@ -247,9 +268,53 @@ class BuiltNetwork:
         known = self._statistics is not None or self._given_statistics is not None
         return known or not self._must_learn
 
+    @property
+    def window_weight(self) -> WindowWeight:
+        """The ``window_weight`` of :attr:`prediction`."""
+        return self.prediction.window_weight
+
+    @window_weight.setter
+    def window_weight(self, value: WindowWeight) -> None:
+        self.prediction = self.prediction.replace(window_weight=value)
+
+    def _learned(self) -> list[dict[str, Any]] | None:
+        """Return the statistics that this network predicts with."""
+        return self._given_statistics if self._statistics is None else self._statistics
+
+    def _engine(
+        self, settings: PredictionSettings | None = None, roi: RegionOfInterest | None = None
+    ) -> NetworkEngine:
+        """Return what predicts with the network as it is now.
+
+        Raises
+        ------
+        NotFittedError
+            If it has yet to learn.
+        """
+        recipe = self.preprocessor
+        if recipe.regions is not None:  # a bundle may have been given other data since
+            recipe.regions.check(recipe.classes)
+        if not self._use_statistics():
+            raise NotFittedError(
+                "this network was not trained, and its preprocessor had learned nothing when it "
+                "was made: call train, or fit the preprocessor (preprocessor.fit(indices)) "
+                "before the network is made or its weights are loaded"
+            )
+        return NetworkEngine(
+            self._predictor(),
+            own_recipe(recipe, self._learned()),
+            self.multiple,
+            self.prediction if settings is None else settings,
+            roi,
+        )
+
+    def _identity(self) -> dict[str, str]:
+        """Tell this network from others, in JSON values."""
+        return network_identity(self.model, self.preprocessor, self._learned())
+
     def _use_statistics(self) -> bool:
         """Hand this network's statistics to the recipe; return whether it has all it needs."""
-        statistics = self._given_statistics if self._statistics is None else self._statistics
+        statistics = self._learned()
         if statistics is not None:
             self.preprocessor.set_statistics(statistics)
         return self.can_predict
@@ -259,6 +324,24 @@ class BuiltNetwork:
             f"NeuralNetwork({self.architecture!r}, {self.model.count_params():,} parameters, "
             f"{self.preprocessor!r})"
         )
+
+
+def _settings(
+    given: PredictionSettings | None, window_weight: WindowWeight | None
+) -> PredictionSettings:
+    if given is not None and not isinstance(given, PredictionSettings):
+        raise ConfigurationError(f"prediction must be PredictionSettings(…) or None, got {given!r}")
+    settings = PredictionSettings() if given is None else given
+    return settings if window_weight is None else settings.replace(window_weight=window_weight)
+
+
+def _checked_postprocessing(given: Any) -> PostProcessing | None:
+    if given is None or isinstance(given, PostProcessing):
+        return given
+    raise ConfigurationError(
+        f"postprocessing must be PostProcessing([…]) or None, got {given!r}; put single steps into "
+        "a list"
+    )
 
 
 def _must_learn(preprocessor: Preprocessor) -> bool:

@@ -21,7 +21,7 @@ DEFAULT_EPOCHS = 20
 # Of a network, and of a stack of networks.
 _RECIPE_PARTS = (
     *("architecture", "loss", "learning_rate", "optimizer_recipe", "schedule", "precision"),
-    *("seed", "window_weight"),
+    *("seed", "prediction", "postprocessing"),
     *("combiner", "label_sets", "top", "folds", "voxels"),
 )
 # What a preprocessor's configuration says beyond what decides the result of a fold.

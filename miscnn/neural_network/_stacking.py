@@ -25,7 +25,7 @@ from miscnn.neural_network._combining import (
 from miscnn.neural_network._volume_dice import mean_foreground_dice
 from miscnn.neural_network.history import History
 from miscnn.neural_network.model import NeuralNetwork
-from miscnn.processing.chain import argmax_labels
+from miscnn.processing.argmax import argmax_labels
 from miscnn.processing.preprocessor import Preprocessor
 
 _log = logging.getLogger("miscnn.neural_network.ensemble")

@@ -177,6 +177,8 @@ def _prepare(network: NeuralNetwork, plan: TrainingPlan, saved: CheckpointFile |
         network._statistics = recipe.get_statistics()
     else:
         recipe.set_statistics(network._statistics)
+    network._trained_on = tuple(dict.fromkeys([*network._trained_on, *plan.training]))
+    network.bundle_digest = None  # it is no longer what was loaded
     recipe.prepare([*plan.training, *(plan.validation or ())], verbose=plan.verbose)
 
 

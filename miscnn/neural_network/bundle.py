@@ -1,68 +1,87 @@
-"""A trained network with its recipe, as a folder."""
+"""A trained network with its recipe, as a folder.
+
+The folder holds
+
+- ``model.keras``: the network with its weights;
+- ``pipeline.json``: everything else that a prediction needs, and what the model card says;
+- ``scores.tsv``: the scores of an evaluation, if they were given;
+- ``README.md``: the model card;
+- ``SHA256SUMS``: the check sums of all these, written last.
+
+The bundle of several networks holds one such folder for each, and ``ensemble.json``.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miscnn._configurable import Configurable, deserialize, serialize
-from miscnn._files import write_json
+from miscnn._configurable import Configurable, deserialize, import_classes, serialize
+from miscnn._files import write_json, write_text
 from miscnn._keras import keras
-from miscnn._version import __version__
 from miscnn.data_loading.data_io import DataIO
-from miscnn.exceptions import ConfigurationError, MissingFileError
-from miscnn.neural_network.checkpoint import LAST
+from miscnn.data_loading.interfaces.base import DataInterface
+from miscnn.exceptions import (
+    ConfigurationError,
+    DamagedFileError,
+    MiscnnError,
+    MissingFileError,
+)
+from miscnn.neural_network import _bundle_files as files
+from miscnn.neural_network._bundle_document import (
+    HashedNames,
+    common_document,
+    network_document,
+    training_data,
+)
+from miscnn.neural_network._bundle_files import ENSEMBLE, describe, digest
+from miscnn.neural_network._keras_names import check_names
+from miscnn.neural_network._score_summary import write_bundle_scores
+from miscnn.neural_network.architecture.base import Architecture
 from miscnn.neural_network.model import NeuralNetwork
+from miscnn.neural_network.model_card import ModelCard, card_text
 from miscnn.neural_network.optimizers import OptimizerRecipe
+from miscnn.neural_network.prediction_settings import PredictionSettings
+from miscnn.neural_network.schedules import Schedule
+from miscnn.processing.postprocessing import PostProcessing
 from miscnn.processing.preprocessor import Preprocessor
 
 if TYPE_CHECKING:
     from miscnn.neural_network.ensemble import StackedEnsemble
 
-_FORMAT = 2
-_NETWORK = "model.keras"
-_PIPELINE = "pipeline.json"
-ENSEMBLE = "ensemble.json"
-"""What marks a folder as the bundle of an ensemble."""
+__all__ = [
+    "ENSEMBLE",
+    "describe",
+    "digest",
+    "load",
+    "load_network",
+    "remove_folder",
+    "save",
+    "save_ensemble",
+]
 
-_MEMBER = re.compile(r"member_\d+_\d+")
+# What a document that miscnn has not written brings about.
+_ODD = (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError)
 
 
-def save(model: NeuralNetwork, folder: str | Path) -> None:
-    """Write ``model.keras`` and ``pipeline.json`` into a folder.
-
-    The pipeline is written last: a folder that has one is complete.
-    """
-    folder = Path(folder)
-    _clear(folder)
-    config = _recipe_config(model)
-    model.dump(folder / _NETWORK)
-    write_json(
-        folder / _PIPELINE,
-        {
-            "format": _FORMAT,
-            "versions": {"miscnn": __version__, "keras": keras.__version__},
-            "interface": _interface_document(model),
-            "preprocessor": config,
-            "architecture": serialize(model.architecture),
-            "loss": keras.losses.serialize(model.loss),
-            "metrics": [keras.saving.serialize_keras_object(m) for m in model.metrics],
-            "learning_rate": keras.saving.serialize_keras_object(model.learning_rate),
-            "epochs_trained": model._epochs_trained,
-            # Whether the statistics are of the network's own training, which then goes on with
-            # them. Others only serve prediction.
-            "own_statistics": model._statistics is not None,
-            "optimizer": serialize(model.optimizer_recipe),
-            "schedule": serialize(model.schedule),
-            "precision": model.precision,
-            "seed": model.seed,
-            "window_weight": model.window_weight,
-        },
-    )
+def save(
+    model: NeuralNetwork,
+    folder: str | Path,
+    *,
+    scores: Any = None,
+    name: str | None = None,
+    licence: str | None = None,
+    description: str | None = None,
+    colours: Mapping[int | str, str] | Sequence[str] | None = None,
+) -> None:
+    """Write a network's bundle; see :meth:`NeuralNetwork.save`."""
+    interface = model.preprocessor.data.interface
+    card = model.card.changed(interface, name, licence, description, colours)
+    document = network_document(model, card)
+    with files.new_bundle(Path(folder)) as temporary:
+        model.dump(temporary / files.NETWORK)
+        _write_documents(temporary, files.PIPELINE, document, scores)
 
 
 def load(
@@ -70,32 +89,59 @@ def load(
     custom_objects: Mapping[str, Any] | None = None,
     input_path: str | Path | None = None,
     output_path: str | Path = "predictions",
+    modules: Sequence[str] = (),
+    *,
+    digest: str | None = None,
 ) -> NeuralNetwork | StackedEnsemble:
     """Read what :meth:`NeuralNetwork.save` or :meth:`StackedEnsemble.save` wrote.
 
     It is ready to predict.
 
+    All files are compared with their check sums first. These tell of damage, and of a change of
+    single files; whoever can change files can write the list anew as well. Against that, compare
+    the ``digest`` with one that was published elsewhere.
+
+    No code is run from the folder, and no module is imported that it names, but for those of Keras
+    and miscnn, and those that you name.
+
     Parameters
     ----------
     folder : path
     custom_objects : mapping of str to class, optional
-        Classes of the user's own that the pipeline names. No code is run from the folder.
+        Classes of the user's own that the bundle names.
     input_path : path, optional
         Data set to work on; not needed to predict folders and arrays.
     output_path : path
         Where predictions go.
+    modules : sequence of str
+        Modules (with those below them) of yours that the bundle may have imported, to find its
+        classes there: ``("my_package.losses",)``. Importing a module runs its code.
+    digest : str, optional
+        What :func:`miscnn.neural_network.bundle.digest` must return for the folder.
+
+    Returns
+    -------
+    NeuralNetwork, StackedEnsemble or MeanEnsemble
+        With ``bundle_digest``, the digest of the bundle.
 
     Raises
     ------
     MissingFileError
-        If the folder holds no complete bundle.
+        If the folder holds no complete bundle; it names what is missing.
+    DamagedFileError
+        If files have changed since they were saved; it names them.
     ConfigurationError
-        If it was written by another format, or names a class that is not handed in.
+        If it was written by another major version or in another format, has another digest, or
+        names a class that is not handed in.
     """
     folder = Path(folder)
-    if (folder / ENSEMBLE).is_file():
-        return load_ensemble(folder, custom_objects, input_path, output_path)
-    return load_network(folder, custom_objects, input_path, output_path)
+    names = files.checked(folder, digest)
+    found = files.digest(folder)
+    how = _Loading(custom_objects, input_path, output_path, modules, names)
+    loaded: Any
+    loaded = how.ensemble(folder) if ENSEMBLE in names else how.network(folder, "")
+    loaded.bundle_digest = found
+    return loaded  # type: ignore[no-any-return]
 
 
 def load_network(
@@ -103,117 +149,56 @@ def load_network(
     custom_objects: Mapping[str, Any] | None = None,
     input_path: str | Path | None = None,
     output_path: str | Path = "predictions",
+    modules: Sequence[str] = (),
 ) -> NeuralNetwork:
-    """Read one network; arguments and errors as in :func:`load`."""
-    folder = Path(folder)
-    if not (folder / _PIPELINE).is_file():
-        raise MissingFileError(
-            f"{folder} holds no {_PIPELINE} (nor {ENSEMBLE}): expected a folder that "
-            "NeuralNetwork.save() or StackedEnsemble.save() wrote"
-            + (
-                ". It holds checkpoints, which NeuralNetwork.load_checkpoint() reads"
-                if (folder / LAST).is_file()
-                else ""
-            )
+    """Read the bundle of one network; arguments and errors as in :func:`load`."""
+    loaded = load(folder, custom_objects, input_path, output_path, modules)
+    if not isinstance(loaded, NeuralNetwork):
+        raise ConfigurationError(
+            f"{folder} holds several networks; expected the bundle of one, such as "
+            f"{Path(folder) / 'member_0_0'}"
         )
-    document = _read(folder / _PIPELINE)
-    interface = deserialize(document["interface"], custom_objects)
-    data_io = DataIO(interface, input_path, output_path=str(output_path))
-    preprocessor = Preprocessor.from_config(document["preprocessor"], data_io, custom_objects)
-    recipe: OptimizerRecipe = deserialize(document["optimizer"])
-    with keras.saving.custom_object_scope(dict(custom_objects or {})):
-        model = NeuralNetwork(
-            preprocessor,
-            deserialize(document["architecture"], custom_objects),
-            loss=keras.losses.deserialize(document["loss"]),
-            metrics=[keras.saving.deserialize_keras_object(m) for m in document["metrics"]],
-            learning_rate=keras.saving.deserialize_keras_object(document["learning_rate"]),
-            optimizer=recipe.optimizer,
-            schedule=deserialize(document["schedule"], custom_objects),
-            weight_decay=recipe.weight_decay,
-            gradient_clipping=recipe.clip_norm,
-            ema=recipe.ema,
-            gradient_accumulation=recipe.accumulation,
-            precision=document["precision"],
-            seed=document["seed"],
-            window_weight=document["window_weight"],
-        )
-    model.load(folder / _NETWORK, custom_objects)
-    model._epochs_trained = int(document["epochs_trained"])
-    if not document.get("own_statistics", True):
-        model._statistics = None
-    return model
+    return loaded
 
 
-def save_ensemble(ensemble: StackedEnsemble, folder: str | Path) -> None:
+def save_ensemble(
+    ensemble: Any,
+    folder: str | Path,
+    *,
+    scores: Any = None,
+    name: str | None = None,
+    licence: str | None = None,
+    description: str | None = None,
+    colours: Mapping[int | str, str] | Sequence[str] | None = None,
+) -> None:
     """Write each network of an ensemble as a bundle of its own, then ``ensemble.json``.
 
-    The latter is written last: a folder that has one is complete.
+    Parameters are those of :meth:`NeuralNetwork.save`; the ensemble is a
+    :class:`~miscnn.neural_network.ensemble.StackedEnsemble` or a
+    :class:`~miscnn.neural_network.mean_ensemble.MeanEnsemble`.
     """
-    folder = Path(folder)
-    _clear(folder)
-    names = [
-        [f"member_{number}_{k}" for k in range(len(networks))]
-        for number, networks in enumerate(ensemble.networks)
-    ]
-    for folders, networks in zip(names, ensemble.networks, strict=True):
-        for name, network in zip(folders, networks, strict=True):
-            network.save(folder / name)
-    folds = ensemble.folds
-    if isinstance(folds, Configurable):
-        folds = serialize(folds)
-    write_json(
-        folder / ENSEMBLE,
-        {
-            "format": _FORMAT,
-            "versions": {"miscnn": __version__},
-            "combiner": ensemble.combiner,
-            "softmax": None if ensemble._softmax is None else serialize(ensemble._softmax),
-            "top": ensemble.top,
-            "names": ensemble.names,
-            # A splitter of another library is not written down; fit() then asks for one.
-            "folds": folds if isinstance(folds, int | dict) else None,
-            "voxels": ensemble.voxels,
-            "seed": ensemble.seed,
-            "networks": names,
-            "scores": ensemble.scores,
-            "seen": sorted(ensemble._seen),
-        },
+    recipe = ensemble.preprocessor
+    card = getattr(ensemble, "card", ModelCard()).changed(
+        recipe.data.interface, name, licence, description, colours
     )
-
-
-def load_ensemble(
-    folder: str | Path,
-    custom_objects: Mapping[str, Any] | None = None,
-    input_path: str | Path | None = None,
-    output_path: str | Path = "predictions",
-) -> StackedEnsemble:
-    """Read an ensemble that :meth:`StackedEnsemble.save` wrote; see :func:`miscnn.load`."""
-    from miscnn.neural_network._stacking import Score
-    from miscnn.neural_network.ensemble import StackedEnsemble  # which imports this module
-
-    folder = Path(folder)
-    document = _read(folder / ENSEMBLE)
-    networks = [
-        [load_network(folder / name, custom_objects, input_path, output_path) for name in names]
-        for names in document["networks"]
+    stacked = hasattr(ensemble, "combiner")
+    networks = ensemble.networks if stacked else [ensemble.networks]
+    groups = [
+        [f"member_{number}_{k}" for k in range(len(group))] for number, group in enumerate(networks)
     ]
-    folds = document["folds"]
-    ensemble = StackedEnsemble(
-        [member[0] for member in networks],
-        document["combiner"],
-        document["top"],
-        document["names"],
-        folds=deserialize(folds, custom_objects) if isinstance(folds, dict) else folds,
-        voxels=document["voxels"],
-        seed=document["seed"],
-    )
-    if document["softmax"] is not None:
-        ensemble._softmax = deserialize(document["softmax"])
-    ensemble.networks = networks
-    ensemble.scores = [[Score(*score) for score in scores] for scores in document["scores"]]
-    ensemble._seen = frozenset(document["seen"])
-    return ensemble
+    data = training_data([network for group in networks for network in group])
+    kind = "stacked ensemble" if stacked else "mean ensemble"
+    document = {
+        **common_document(kind, recipe, card, data),
+        "networks": groups,
+        **(_stacked_document(ensemble) if stacked else {"combine": ensemble.combine}),
+        "postprocessing": _optional_document(getattr(ensemble, "postprocessing", None)),
+    }
+    with files.new_bundle(Path(folder)) as temporary:
+        for names, group in zip(groups, networks, strict=True):
+            for member, network in zip(names, group, strict=True):
+                network.save(temporary / member)
+        _write_documents(temporary, ENSEMBLE, document, scores)
 
 
 def remove_folder(path: str | Path) -> None:
@@ -224,67 +209,186 @@ def remove_folder(path: str | Path) -> None:
     ConfigurationError
         If there is a folder that holds anything else.
     """
-    path = Path(path)
-    if not path.is_dir() or path.is_symlink():
-        return
-    others = [
-        entry.name
-        for entry in path.iterdir()
-        if entry.name not in (_NETWORK, _PIPELINE, ENSEMBLE) and not _MEMBER.fullmatch(entry.name)
-    ]
-    if others:
-        raise ConfigurationError(
-            f"{path} is a folder that holds more than a saved model ({', '.join(others[:5])}); "
-            "a file of this name is to be written: choose another name or move the folder away"
-        )
-    shutil.rmtree(path)
+    files.clear(Path(path))
 
 
-def _clear(folder: Path) -> None:
-    """Make room for a bundle: no file of this name, and nothing of an earlier bundle in it.
+def _write_documents(folder: Path, mark: str, document: dict[str, Any], scores: Any) -> None:
+    told = None if scores is None else write_bundle_scores(scores, folder / files.SCORES)
+    document = {**document, "scores": told}
+    write_json(folder / mark, document)
+    write_text(folder / files.CARD, card_text(document))
 
-    The marks go first: whatever is there is no longer complete.
+
+def _stacked_document(ensemble: StackedEnsemble) -> dict[str, Any]:
+    folds = ensemble.folds
+    if isinstance(folds, Configurable):
+        folds = serialize(folds)
+    seen = HashedNames.of(ensemble._seen)
+    return {
+        "combiner": ensemble.combiner,
+        "softmax": _optional_document(ensemble._softmax),
+        "top": ensemble.top,
+        "names": ensemble.names,
+        # A splitter of another library is not written down; fit() then asks for one.
+        "folds": folds if isinstance(folds, int | dict) else None,
+        "voxels": ensemble.voxels,
+        "seed": ensemble.seed,
+        "member_scores": ensemble.scores,
+        "seen": {"salt": seen.salt, "hashes": sorted(seen.hashes)},
+    }
+
+
+def _optional_document(part: Configurable | None) -> dict[str, Any] | None:
+    return None if part is None else serialize(part)
+
+
+class _Loading:
+    """How a bundle is read, whose check sums are right.
+
+    Parameters
+    ----------
+    names : frozenset of str
+        The files that belong to the bundle; no others are read.
     """
-    if folder.is_file():
-        folder.unlink()
-    if not folder.is_dir():
-        return
-    for mark in (ENSEMBLE, _PIPELINE, _NETWORK):
-        (folder / mark).unlink(missing_ok=True)
-    for entry in folder.iterdir():
-        if _MEMBER.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+
+    def __init__(
+        self,
+        custom_objects: Mapping[str, Any] | None,
+        input_path: str | Path | None,
+        output_path: str | Path,
+        modules: Sequence[str],
+        names: frozenset[str],
+    ) -> None:
+        self.custom_objects = dict(custom_objects or {})
+        self.input_path = input_path
+        self.output_path = output_path
+        self.modules = (modules,) if isinstance(modules, str) else tuple(modules)
+        self.names = names
+
+    def network(self, folder: Path, prefix: str) -> NeuralNetwork:
+        """Read one network; its files are called ``prefix + name`` in the list."""
+        for name in (files.PIPELINE, files.NETWORK):
+            if prefix + name not in self.names:
+                raise MissingFileError(f"{folder} is incomplete. Missing: {name}")
+        if prefix:
+            files.check_version(folder)
+        path = folder / files.PIPELINE
+        document = files.read_document(folder)
+        try:
+            return self._made(path, document)
+        except _ODD as error:
+            if isinstance(error, MiscnnError):
+                raise
+            raise DamagedFileError(
+                f"{path} does not describe a network: {type(error).__name__} {error}"
+            ) from error
+
+    def _made(self, path: Path, document: dict[str, Any]) -> NeuralNetwork:
+        custom = self._classes(document)
+        objects = check_names(document, str(path), custom, self.modules)
+        interface = self._part(document, "interface", DataInterface, custom)
+        data_io = DataIO(interface, self.input_path, output_path=str(self.output_path))
+        preprocessor = Preprocessor.from_config(document["preprocessor"], data_io, custom)
+        recipe = self._part(document, "optimizer", OptimizerRecipe, custom)
+        with keras.saving.custom_object_scope(objects):
+            model = NeuralNetwork(
+                preprocessor,
+                self._part(document, "architecture", Architecture, custom),
+                loss=keras.losses.deserialize(document["loss"]),
+                metrics=[keras.saving.deserialize_keras_object(m) for m in document["metrics"]],
+                learning_rate=keras.saving.deserialize_keras_object(document["learning_rate"]),
+                optimizer=recipe.optimizer,
+                schedule=self._part(document, "schedule", Schedule, custom),
+                weight_decay=recipe.weight_decay,
+                gradient_clipping=recipe.clip_norm,
+                ema=recipe.ema,
+                gradient_accumulation=recipe.accumulation,
+                precision=document["precision"],
+                seed=document["seed"],
+                prediction=self._part(document, "prediction", PredictionSettings, custom),
+                postprocessing=self._postprocessing(document, custom),
+            )
+        model.load(path.with_name(files.NETWORK), self.custom_objects, modules=self.modules)
+        model._epochs_trained = int(document["epochs_trained"])
+        if not document["own_statistics"]:
+            model._statistics = None
+        model._fingerprint = document["fingerprint"]
+        model.card = _card_of(document)
+        return model
+
+    def ensemble(self, folder: Path) -> Any:
+        """Read an ensemble."""
+        document = files.read_document(folder)
+        try:
+            return self._assembled(folder, document)
+        except _ODD as error:
+            if isinstance(error, MiscnnError):
+                raise
+            raise DamagedFileError(
+                f"{folder / ENSEMBLE} does not describe an ensemble: {type(error).__name__} {error}"
+            ) from error
+
+    def _assembled(self, folder: Path, document: dict[str, Any]) -> Any:
+        from miscnn.neural_network._stacking import Score
+        from miscnn.neural_network.ensemble import StackedEnsemble  # which imports this module
+        from miscnn.neural_network.mean_ensemble import MeanEnsemble
+
+        custom = self._classes(document)
+        groups = document["networks"]
+        odd = [name for group in groups for name in group if not files.is_member(name)]
+        if odd:
+            raise DamagedFileError(f"{folder / ENSEMBLE} names {str(odd[0])[:100]!r} as a member")
+        networks = [[self.network(folder / name, f"{name}/") for name in group] for group in groups]
+        ensemble: Any
+        if document["kind"] == "mean ensemble":
+            ensemble = MeanEnsemble(networks[0], combine=document["combine"])
+        else:
+            folds = document["folds"]
+            ensemble = StackedEnsemble(
+                [member[0] for member in networks],
+                document["combiner"],
+                document["top"],
+                document["names"],
+                folds=deserialize(folds, custom) if isinstance(folds, dict) else folds,
+                voxels=document["voxels"],
+                seed=document["seed"],
+            )
+            if document["softmax"] is not None:
+                ensemble._softmax = deserialize(document["softmax"])
+            ensemble.networks = networks
+            ensemble.scores = [
+                [Score(*score) for score in scores] for scores in document["member_scores"]
+            ]
+            seen = document["seen"]
+            ensemble._seen = HashedNames(seen["hashes"], seen["salt"])
+        ensemble.postprocessing = self._postprocessing(document, custom)
+        ensemble.card = _card_of(document)
+        return ensemble
+
+    def _classes(self, document: Any) -> dict[str, Any]:
+        return {**import_classes(document, self.modules), **self.custom_objects}
+
+    def _postprocessing(
+        self, document: Mapping[str, Any], custom: Mapping[str, Any]
+    ) -> PostProcessing | None:
+        if document["postprocessing"] is None:
+            return None
+        part: PostProcessing = self._part(document, "postprocessing", PostProcessing, custom)
+        return part
+
+    def _part(
+        self, document: Mapping[str, Any], name: str, kind: type, custom: Mapping[str, Any]
+    ) -> Any:
+        part = deserialize(document[name], custom)
+        if not isinstance(part, kind):
+            raise DamagedFileError(
+                f"{name} is {type(part).__name__}, expected a {kind.__name__}: this is no bundle "
+                "that miscnn wrote"
+            )
+        return part
 
 
-def _interface_document(model: NeuralNetwork) -> dict[str, Any]:
-    """Describe the data interface without the subjects that it was trained on."""
-    document = serialize(model.preprocessor.data.interface)
-    if isinstance(document["config"].get("listing"), dict):
-        document["config"]["listing"] = {}
-    return document
-
-
-def _recipe_config(model: NeuralNetwork) -> dict[str, Any]:
-    """Describe a network's recipe with the network's own statistics, or with none."""
-    recipe = model.preprocessor
-    has_all = model._use_statistics()
-    config = recipe.get_config()
-    if model._statistics is None and model._given_statistics is None:
-        # What the recipe has learned by now, it has learned for another network.
-        config |= {"fitted": False, "slice_gap_learned": None}
-    if not has_all:
-        for subfunction, document in zip(recipe.subfunctions, config["subfunctions"], strict=True):
-            if subfunction.needs_fit:
-                document.pop("state", None)
-    return config
-
-
-def _read(path: Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if document.get("format") != _FORMAT:
-        raise ConfigurationError(
-            f"{path} has format {document.get('format')!r}; this version of miscnn "
-            f"({__version__}) reads format {_FORMAT}. It was written by miscnn "
-            f"{document.get('versions', {}).get('miscnn')!r}"
-        )
-    return document
+def _card_of(document: Mapping[str, Any]) -> ModelCard:
+    card = document["card"]
+    colours = {each["label"]: each["colour"] for each in document["labels"] if each["colour"]}
+    return ModelCard(card["name"], card["description"], card["licence"], colours)

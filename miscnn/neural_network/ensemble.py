@@ -15,8 +15,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn._configurable import serialize
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import ConfigurationError, GridMismatchError, NotFittedError
+from miscnn.exceptions import ConfigurationError, NotFittedError
 from miscnn.neural_network._callback_copies import Callbacks
 from miscnn.neural_network._combining import (
     LabelSet,
@@ -24,7 +25,11 @@ from miscnn.neural_network._combining import (
     SoftmaxCombiner,
     common_label_set,
 )
+from miscnn.neural_network._identity import call_identity, digest, identity_of
+from miscnn.neural_network._outputs import Output
 from miscnn.neural_network._recipe import DEFAULT_EPOCHS
+from miscnn.neural_network._roi import RegionOfInterest
+from miscnn.neural_network._several import Averaging, CombinedEngine, engine_of
 from miscnn.neural_network._stacking import (
     Score,
     Training,
@@ -40,8 +45,15 @@ from miscnn.neural_network._stacking import (
 )
 from miscnn.neural_network.history import History
 from miscnn.neural_network.model import NeuralNetwork
-from miscnn.neural_network.prediction import Subjects, predict_subjects
-from miscnn.processing.chain import argmax_labels
+from miscnn.neural_network.prediction import (
+    OnError,
+    PredictionOptions,
+    Subjects,
+    predict_in_memory,
+    predict_subjects,
+)
+from miscnn.neural_network.prediction_settings import PredictionSettings
+from miscnn.processing.postprocessing import PostProcessing
 from miscnn.processing.preprocessor import Preprocessor
 
 _log = logging.getLogger("miscnn.neural_network.ensemble")
@@ -82,6 +94,8 @@ class StackedEnsemble:
         How many voxels per class and subject the learned combiner sees at most. Our choice.
     seed : int
         Of the folds and of the voxels.
+    postprocessing : PostProcessing, optional
+        What is done to finished label maps.
 
     Attributes
     ----------
@@ -115,6 +129,7 @@ class StackedEnsemble:
         folds: Any = 3,
         voxels: int = 2000,
         seed: int = 0,
+        postprocessing: PostProcessing | None = None,
     ) -> None:
         self.members = list(members)
         if not self.members or not all(hasattr(m, "predict_sample") for m in self.members):
@@ -150,6 +165,7 @@ class StackedEnsemble:
         self.folds = folds
         self.voxels = voxels
         self.seed = seed
+        self.postprocessing = postprocessing
         data = [member.preprocessor.data for member in self.members]
         check_members(data, self.names)
         self.label_sets: list[LabelSet] = [label_set_of(d.interface) for d in data]
@@ -330,7 +346,8 @@ class StackedEnsemble:
         chosen: list[dict[str, NDArray[Any]]] = [{} for _ in self.networks]
         for index in samples:
             sample = self.preprocessor.data.sample_loader(index, load_seg=False)
-            for number, probabilities in enumerate(self._predictions(sample)):
+            for number, engine in enumerate(self._member_engines()):
+                probabilities = predict_in_memory(sample, engine, activation_output=True)
                 values = at_voxels(probabilities, drawn[index], index, self.names[number])
                 chosen[number][index] = values
         self._softmax = self._fit_softmax(chosen, drawn)
@@ -365,25 +382,71 @@ class StackedEnsemble:
         activation_output: bool = False,
         output_path: str | Path | None = None,
         verbose: int = 1,
-    ) -> list[NDArray[Any]] | None:
+        *,
+        settings: PredictionSettings | None = None,
+        roi: RegionOfInterest | None = None,
+        outputs: Sequence[Output] = ("labels",),
+        overwrite: bool = True,
+        on_error: OnError = "continue",
+        scratch_path: str | Path | None = None,
+    ) -> list[Any] | None:
         """Predict subjects on the grids of their images.
 
-        Parameters and results are those of :meth:`NeuralNetwork.predict`.
+        Parameters and results are those of :meth:`NeuralNetwork.predict`. Without ``settings``
+        each network predicts by its own.
         """
+        options = PredictionOptions(
+            return_output, activation_output, output_path, verbose, outputs, overwrite, on_error,
+            scratch_path, roi,
+        )  # fmt: skip
         return predict_subjects(
             sample_list,
             self.preprocessor.data,
-            self.predict_sample,
-            return_output,
-            activation_output,
-            output_path,
-            verbose,
+            lambda: self._engine(settings, options.roi),
+            options,
+            postprocessing=self.postprocessing,
+            identity=lambda: {
+                "model": self._identity(),
+                **call_identity(settings, options.roi, activation_output, self.postprocessing),
+            },
+            notes={"bundle": getattr(self, "bundle_digest", None)},
         )
 
     def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
-        """Predict one sample; return a label map, or probabilities ``(…, classes)``."""
-        probabilities = self._combine_fitted()(self._predictions(sample))
-        return probabilities if activation_output else argmax_labels(probabilities)
+        """Predict one sample in memory; return a label map, or probabilities ``(…, classes)``."""
+        return predict_in_memory(sample, self._engine(), activation_output, self.postprocessing)
+
+    def _engine(
+        self, settings: PredictionSettings | None = None, roi: RegionOfInterest | None = None
+    ) -> CombinedEngine:
+        """Return what predicts with the stack as it is now.
+
+        Raises
+        ------
+        NotFittedError
+            If it has yet to learn.
+        """
+        combine = self._combine_fitted()
+        return CombinedEngine(self._member_engines(settings, roi), combine, self.classes)
+
+    def _member_engines(
+        self, settings: PredictionSettings | None = None, roi: RegionOfInterest | None = None
+    ) -> list[CombinedEngine]:
+        """Return, per member, what predicts the mean of its networks."""
+        result = []
+        for name, label_set, networks in zip(
+            self.names, self.label_sets, self.networks, strict=True
+        ):
+            engines = [
+                engine_of(network, len(label_set), name, settings, roi) for network in networks
+            ]
+            result.append(CombinedEngine(engines, Averaging("probabilities"), len(label_set)))
+        return result
+
+    def _identity(self) -> list[Any]:
+        """Tell this stack from others, in JSON values."""
+        own = [self.combiner, None if self._softmax is None else digest(serialize(self._softmax))]
+        return [*own, *(identity_of(n) for networks in self.networks for n in networks)]
 
     def _combine_fitted(self) -> NestedMean | SoftmaxCombiner:
         """Return the combiner; raise NotFittedError unless it and all networks can predict."""
@@ -396,29 +459,6 @@ class StackedEnsemble:
             )
         return combine
 
-    def _predictions(self, sample: Sample) -> list[NDArray[np.float32]]:
-        """Return, per member, the mean of its networks' probabilities on the image's grid."""
-        result = []
-        for name, label_set, networks in zip(
-            self.names, self.label_sets, self.networks, strict=True
-        ):
-            view = sample.copy()
-            view.segmentation = None
-            view.classes = len(label_set)
-            total: NDArray[np.float32] | None = None
-            for network in networks:
-                found = np.asarray(network.predict_sample(view, True), dtype=np.float32)
-                if found.shape != (*sample.spatial_shape, len(label_set)):
-                    raise GridMismatchError(
-                        sample.index,
-                        f"{name} predicts the shape {found.shape}, the image asks for "
-                        f"{(*sample.spatial_shape, len(label_set))}",
-                    )
-                total = found if total is None else total + found
-            assert total is not None  # a member has at least one network
-            result.append(total / np.float32(len(networks)))
-        return result
-
     # ------------------------------------------------------------------ files
 
     def dump(self, file_path: str | Path) -> None:
@@ -429,12 +469,22 @@ class StackedEnsemble:
         """
         self.save(file_path)
 
-    def save(self, folder: str | Path) -> None:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        scores: Any = None,
+        name: str | None = None,
+        licence: str | None = None,
+        description: str | None = None,
+        colours: Mapping[int | str, str] | Sequence[str] | None = None,
+    ) -> None:
         """Write everything a prediction needs into one folder; read it with :func:`miscnn.load`.
 
         Each network is a bundle of its own: ``member_<m>_<k>`` is network k of member m, both
         from 0, the best first. Those of an earlier ensemble in the same folder are removed.
-        ``ensemble.json`` is written last: a folder that has one is complete.
+        Subjects are numbered, or hashed, and not named. The arguments are those of
+        :meth:`NeuralNetwork.save`.
 
         Raises
         ------
@@ -444,7 +494,15 @@ class StackedEnsemble:
         from miscnn.neural_network.bundle import save_ensemble
 
         self._combine_fitted()
-        save_ensemble(self, folder)
+        save_ensemble(
+            self,
+            folder,
+            scores=scores,
+            name=name,
+            licence=licence,
+            description=description,
+            colours=colours,
+        )
 
     def __repr__(self) -> str:
         counts = ", ".join(

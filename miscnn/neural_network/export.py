@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
-import secrets
-import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from miscnn._files import atomic_path, write_json
+from miscnn._files import atomic_folder, atomic_path, write_json
 from miscnn._keras import keras
 from miscnn._optional import optional
 from miscnn._version import __version__
 from miscnn.exceptions import ConfigurationError
+from miscnn.neural_network._checksums import sha256_of
 from miscnn.processing.regions import THRESHOLD, Regions
 
 __all__ = ["DESCRIPTION", "ExportFormat", "export_network"]
@@ -33,6 +32,7 @@ _AXES = "xyz"
 _INPUT, _OUTPUT = "image", "probabilities"
 _LOGGERS = ("tensorflow", "absl", "tf2onnx")
 _SAVED_MODEL = "saved_model.pb"  # what marks a folder as one
+_PIPELINE = "pipeline.json"
 
 
 def export_network(
@@ -43,6 +43,7 @@ def export_network(
     required_multiple: int | Sequence[int] = 1,
     opset: int = 17,
     regions: Regions | None = None,
+    pipeline: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a network for inference outside of this library; no code of ours is needed there.
 
@@ -71,6 +72,10 @@ def export_network(
         Version of ONNX' operators. The default is read by onnxruntime 1.12 and later.
     regions : Regions, optional
         What the outputs stand for, if not for classes; it goes into the description.
+    pipeline : mapping, optional
+        The recipe, to be written beside the network: as ``x.pipeline.json`` for ``x.onnx``, as
+        ``pipeline.json`` in the folder of a SavedModel. ``network`` is added to it: the format and
+        the SHA-256 of each exported file.
 
     Returns
     -------
@@ -125,8 +130,14 @@ def export_network(
                     opset_version=opset,
                 )
             _describe(temporary, image.shape, description)
+            exported = {path.name: sha256_of(temporary)}
+        beside = path.with_name(f"{path.stem}.{_PIPELINE}")
+        if pipeline is None:
+            beside.unlink(missing_ok=True)  # it would be that of another network
+        else:
+            write_json(beside, _with_files(pipeline, format, exported))
     else:
-        with _atomic_folder(path) as temporary:
+        with atomic_folder(path) as temporary:
             with _quiet():
                 network.export(
                     str(temporary),
@@ -135,7 +146,20 @@ def export_network(
                     input_signature=signature,
                 )
             write_json(temporary / f"{DESCRIPTION}.json", description)
+            if pipeline is not None:
+                exported = {
+                    file.relative_to(temporary).as_posix(): sha256_of(file)
+                    for file in sorted(temporary.rglob("*"))
+                    if file.is_file()
+                }
+                write_json(temporary / _PIPELINE, _with_files(pipeline, format, exported))
     return path
+
+
+def _with_files(
+    pipeline: Mapping[str, Any], format: str, exported: Mapping[str, str]
+) -> dict[str, Any]:
+    return {**pipeline, "network": {"format": format, "sha256": dict(exported)}}
 
 
 def _require(*packages: str) -> None:
@@ -255,29 +279,6 @@ def _describe(file: Path, shape: Sequence[int | None], description: dict[str, An
     onnx.helper.set_model_props(document, {DESCRIPTION: json.dumps(description)})
     onnx.checker.check_model(document)
     onnx.save(document, str(file))
-
-
-@contextmanager
-def _atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``target``; give it that name if all went well.
-
-    If not, what had the name before has it still.
-    """
-    temporary = target.parent / f".writing-{os.getpid()}-{secrets.token_hex(6)}"
-    replaced = temporary.with_name(temporary.name + "-replaced")
-    try:
-        yield temporary
-        if target.exists():  # no system replaces a folder that is not empty
-            target.rename(replaced)
-        try:
-            temporary.rename(target)
-        except OSError:
-            if replaced.exists():
-                replaced.rename(target)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

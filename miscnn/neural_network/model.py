@@ -11,22 +11,31 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from miscnn._files import atomic_path
-from miscnn._keras import keras
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import ConfigurationError, MissingFileError, NotFittedError
+from miscnn.exceptions import ConfigurationError, MissingFileError
 from miscnn.neural_network import _checkpoint_file
 from miscnn.neural_network._class_weights import read_class_weights
+from miscnn.neural_network._identity import call_identity
+from miscnn.neural_network._keras_file import read_keras_file
 from miscnn.neural_network._network import BuiltNetwork
+from miscnn.neural_network._outputs import Output
 from miscnn.neural_network._precision import precision_scope
 from miscnn.neural_network._recipe import differences_of, recipe_of
 from miscnn.neural_network._regions import other_outputs
+from miscnn.neural_network._roi import RegionOfInterest
 from miscnn.neural_network._state import uncompiled
 from miscnn.neural_network._training import TrainingPlan, restore, train
 from miscnn.neural_network.checkpoint import BEST, LAST
 from miscnn.neural_network.export import ExportFormat, export_network
 from miscnn.neural_network.history import History
-from miscnn.neural_network.inference import predict_probabilities
-from miscnn.neural_network.prediction import Subjects, check_finite, predict_subjects
+from miscnn.neural_network.prediction import (
+    OnError,
+    PredictionOptions,
+    Subjects,
+    predict_in_memory,
+    predict_subjects,
+)
+from miscnn.neural_network.prediction_settings import PredictionSettings
 from miscnn.neural_network.transfer import TransferReport, transfer_weights
 
 _log = logging.getLogger("miscnn.neural_network.model")
@@ -78,8 +87,13 @@ class NeuralNetwork(BuiltNetwork):
         ``tf.distribute.MirroredStrategy``, or (on JAX) a ``keras.distribution.DataParallel``.
     seed : int, optional
         Of the initial weights and of what the network draws. Default: the preprocessor's.
-    window_weight : {"gaussian", "constant"}
-        How overlapping windows are weighted in prediction.
+    window_weight : {"gaussian", "constant"}, optional
+        How overlapping windows are weighted in prediction: stands for
+        ``prediction=PredictionSettings(window_weight=…)``.
+    prediction : PredictionSettings, optional
+        How it predicts: overlap, mirroring and more.
+    postprocessing : PostProcessing, optional
+        What is done to finished label maps.
 
     Attributes
     ----------
@@ -287,6 +301,8 @@ class NeuralNetwork(BuiltNetwork):
             _checkpoint_file.read(folder / BEST).restore("model", self.model.weights)
         self._statistics = last.document["statistics"]
         self._epochs_trained = last.document["first_epoch"] + last.document["epochs"]
+        self._trained_on = tuple(last.document["call"]["training"])
+        self.bundle_digest = None
 
     # ------------------------------------------------------------------ prediction
 
@@ -297,15 +313,25 @@ class NeuralNetwork(BuiltNetwork):
         activation_output: bool = False,
         output_path: str | Path | None = None,
         verbose: int = 1,
-    ) -> list[NDArray[Any]] | None:
+        *,
+        settings: PredictionSettings | None = None,
+        roi: RegionOfInterest | None = None,
+        outputs: Sequence[Output] = ("labels",),
+        overwrite: bool = True,
+        on_error: OnError = "continue",
+        scratch_path: str | Path | None = None,
+    ) -> list[Any] | None:
         """Predict subjects on the grids of their images.
+
+        What the memory holds does not depend on how many slices an image has, and hardly on the
+        number of classes: whatever is large lies in files without a name. The next subject is
+        read and the previous one is written while the network works on one.
 
         Parameters
         ----------
         sample_list : list of str, path, Sample or ndarray, or a list of them
-            Indices of the data set (also such that came after its construction), a folder
-            in the layout of the data interface, or subjects in memory. No segmentations are
-            needed.
+            Indices of the data set (also such that came after its construction), files or
+            folders of images, or subjects in memory. No segmentations are needed.
         return_output : bool
             Return arrays instead of writing files. Subjects in memory are always returned.
         activation_output : bool
@@ -315,44 +341,62 @@ class NeuralNetwork(BuiltNetwork):
             Folder for the files. Default: the data set's ``output_path``.
         verbose : int
             0 shows no progress bar.
+        settings : PredictionSettings, optional
+            Default: :attr:`prediction`.
+        roi : sequence of pairs of int, optional
+            ``(start, stop)`` per axis in voxels of the image: only this box is predicted, outside
+            of it is background. Networks of patches see what lies around it.
+        outputs : sequence of {"labels", "probabilities", "entropy", "volumes"}
+            Several from one pass. "labels" is the file of the subject; "probabilities" float32,
+            and "entropy" in nats (of classes −Σ p ln p; of regions the sum of the entropies of
+            their yes and no), have files of their own, such as ``case_1_entropy.nii.gz``.
+            "volumes" is a table, ``volumes.tsv``, of the millilitres of each class.
+        overwrite : bool
+            False leaves out subjects whose outputs are all there, as ``predictions.json`` in the
+            folder says: a run that was interrupted goes on. A folder of another model, or of other
+            settings, is refused.
+        on_error : {"continue", "raise"}
+            Whether the others are predicted where one of several subjects cannot be.
+        scratch_path : path, optional
+            Folder for what is too large for the memory. Default: where the output folder lies, if
+            that can be written to; else the system's folder for temporary files.
 
         Returns
         -------
-        list of ndarray or None
-            In the order asked for; None if files were written.
+        list or None
+            In the order asked for: an array each; a dictionary by name with several ``outputs``
+            (volumes as rows of index, class, name, voxels and millilitres). None if files were
+            written.
+
+        Raises
+        ------
+        PredictionError
+            After all the others were predicted, if some of several subjects could not be; it
+            tells why.
+        ConfigurationError
+            With ``overwrite=False``, if the folder is of another model; and for what cannot be.
         """
+        options = PredictionOptions(
+            return_output, activation_output, output_path, verbose, outputs, overwrite, on_error,
+            scratch_path, roi,
+        )  # fmt: skip
+        settings = self.prediction if settings is None else settings
         return predict_subjects(
             sample_list,
             self.preprocessor.data,
-            self.predict_sample,
-            return_output,
-            activation_output,
-            output_path,
-            verbose,
+            lambda: self._engine(settings, options.roi),
+            options,
+            postprocessing=self.postprocessing,
+            identity=lambda: {
+                "model": self._identity(),
+                **call_identity(settings, options.roi, activation_output, self.postprocessing),
+            },
+            notes={"bundle": getattr(self, "bundle_digest", None)},
         )
 
     def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
-        """Predict one sample; return a label map, or probabilities ``(…, classes)``."""
-        recipe = self.preprocessor
-        if recipe.regions is not None:  # a bundle may have been given other data since
-            recipe.regions.check(recipe.classes)
-        check_finite(sample)
-        if not self._use_statistics():
-            raise NotFittedError(
-                "this network was not trained, and its preprocessor had learned nothing when it "
-                "was made: call train, or fit the preprocessor (preprocessor.fit(indices)) "
-                "before the network is made or its weights are loaded"
-            )
-        prepared, steps, measures = self.preprocessor.prepare_prediction(sample)
-        probabilities = predict_probabilities(
-            self._predictor(),
-            self.preprocessor,
-            prepared,
-            measures,
-            self.multiple,
-            self.window_weight,
-        )
-        return self.preprocessor.postprocessing(sample, steps, probabilities, activation_output)
+        """Predict one sample in memory; return a label map, or probabilities ``(…, classes)``."""
+        return predict_in_memory(sample, self._engine(), activation_output, self.postprocessing)
 
     # ------------------------------------------------------------------ files
 
@@ -362,6 +406,7 @@ class NeuralNetwork(BuiltNetwork):
         channels: Literal["mean"] | None = None,
         *,
         custom_objects: Mapping[str, Any] | None = None,
+        modules: Sequence[str] = (),
     ) -> TransferReport:
         """Begin with the weights of another network, wherever name and shape agree (fine-tuning).
 
@@ -379,6 +424,8 @@ class NeuralNetwork(BuiltNetwork):
             :func:`~miscnn.neural_network.transfer.transfer_weights`.
         custom_objects : mapping of str to class, optional
             Classes of the user's own in the source.
+        modules : sequence of str
+            Modules that the source may have imported, to find its classes there.
 
         Returns
         -------
@@ -395,7 +442,12 @@ class NeuralNetwork(BuiltNetwork):
         warning = other_outputs(source, self.preprocessor)
         source = source.model if isinstance(source, BuiltNetwork) else source
         report = transfer_weights(
-            self.model, source, channels, custom_objects=custom_objects, log=False
+            self.model,
+            source,
+            channels,
+            custom_objects=custom_objects,
+            modules=modules,
+            log=False,
         )
         last = self.model.weights[-1].path
         if warning and not any(last.endswith(weight.path) for weight in report.not_loaded):
@@ -404,22 +456,35 @@ class NeuralNetwork(BuiltNetwork):
         self._compile()  # what an optimizer remembers belongs to the weights there were
         self._loaded_weights = self.model.get_weights()
         self._given_architecture = self.architecture  # what the weights are of stays
-        self._statistics = None
-        self._epochs_trained = 0
+        self._forget()
         return report
 
-    def export(self, path: str | Path, format: ExportFormat = "onnx") -> Path:
+    def export(
+        self, path: str | Path, format: ExportFormat = "onnx", pipeline: bool = True
+    ) -> Path:
         """Write the network for use without this library: ONNX file, or SavedModel folder.
 
         What the recipe does before and after the network is not in it; see
         :func:`~miscnn.neural_network.export.export_network`.
+
+        Parameters
+        ----------
+        path : path
+        format : {"onnx", "saved_model"}
+        pipeline : bool
+            Write the recipe, with all that was learned, beside it: ``x.pipeline.json`` for
+            ``x.onnx``, ``pipeline.json`` in the folder of a SavedModel. It is what
+            ``pipeline.json`` of :meth:`save` is, and names the exported files and their SHA-256.
         """
+        from miscnn.neural_network._bundle_document import network_document
+
         return export_network(
             self.model,
             path,
             format,
             required_multiple=self.multiple,
             regions=self.preprocessor.regions,
+            pipeline=network_document(self, self.card) if pipeline else None,
         )
 
     def dump(self, file_path: str | Path) -> None:
@@ -430,28 +495,91 @@ class NeuralNetwork(BuiltNetwork):
             uncompiled(self.model).save(temporary)
             remove_folder(file_path)  # an ensemble's of the same name
 
-    def load(self, file_path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> None:
-        """Read a Keras model that :meth:`dump` wrote; it is compiled as this one was."""
+    def load(
+        self,
+        file_path: str | Path,
+        custom_objects: Mapping[str, Any] | None = None,
+        *,
+        modules: Sequence[str] = (),
+    ) -> None:
+        """Read a Keras model that :meth:`dump` wrote; it is compiled as this one was.
+
+        Nothing in the file makes code run (:mod:`miscnn.neural_network._keras_names`).
+
+        Parameters
+        ----------
+        file_path : path
+        custom_objects : mapping of str to class, optional
+            Classes of the user's own in the file.
+        modules : sequence of str
+            Modules that the file may have imported, to find its classes there.
+
+        Raises
+        ------
+        DamagedFileError
+            If the file is damaged, or not as Keras writes a model.
+        ConfigurationError
+            If it names a class that is not handed in.
+        """
         warning = other_outputs(file_path, self.preprocessor)
         if warning:
             _log.warning("%s: %s", file_path, warning)
         with self.distribution.scope(), precision_scope(self.precision):
-            self.model = keras.models.load_model(
-                file_path, custom_objects=dict(custom_objects or {}), compile=False
-            )
+            self.model = read_keras_file(file_path, custom_objects, modules)
+        self.bundle_digest = None
         self._given_architecture = self.architecture  # what the weights are of stays
         self._compile()
         if self._statistics is None:  # weights that were trained elsewhere
             self._statistics = self.preprocessor.get_statistics()
 
-    def save(self, folder: str | Path) -> None:
-        """Write everything a prediction needs: network, recipe, fitted statistics.
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        scores: Any = None,
+        name: str | None = None,
+        licence: str | None = None,
+        description: str | None = None,
+        colours: Mapping[int | str, str] | Sequence[str] | None = None,
+    ) -> None:
+        """Write everything a prediction needs: network, recipe, fitted statistics, model card.
 
-        Read it with :func:`miscnn.load`.
+        Read it with :func:`miscnn.load`. Names of training subjects are not written.
+
+        Parameters
+        ----------
+        folder : path
+            A bundle of this name is replaced; other files in the folder stay.
+        scores : path or result of an evaluation, optional
+            What :func:`~miscnn.evaluation.cross_validation` returned, a table of scores, or the
+            path of a ``scores.tsv``. Subjects are numbered: their indices may be names of
+            patients.
+        name, description : str, optional
+            For the model card.
+        licence : str, optional
+            What others may do with the network, such as "CC BY-NC 4.0". The card says loudly where
+            it is not stated.
+        colours : mapping or sequence of str, optional
+            A colour for each class (by label or name) or for all: ``{1: "#ff0000"}``. Default:
+            those of this library's overlays.
+
+        Raises
+        ------
+        ConfigurationError
+            If the folder holds files of the bundle's names that belong to no bundle, or something
+            cannot be written down.
         """
         from miscnn.neural_network.bundle import save
 
-        save(self, folder)
+        save(
+            self,
+            folder,
+            scores=scores,
+            name=name,
+            licence=licence,
+            description=description,
+            colours=colours,
+        )
 
 
 Neural_Network = NeuralNetwork

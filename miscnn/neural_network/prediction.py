@@ -1,203 +1,333 @@
 """Predicting many subjects: finding them, loading them, and writing or returning results.
 
-What a network and an ensemble of networks have in common.
+What a network and an ensemble of networks have in common. The next subject is read and the
+previous one is written while a network works on one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from miscnn._files import remove_leftovers
+from miscnn._scratch import Scratch
 from miscnn.data_loading._checks import non_finite
 from miscnn.data_loading.data_io import DataIO
-from miscnn.data_loading.interfaces.base import DataInterface
-from miscnn.data_loading.interfaces.merged import MergedLabels
+from miscnn.data_loading.geometry import Geometry
+from miscnn.data_loading.new_subjects import Given as Subjects
+from miscnn.data_loading.new_subjects import Subject, find_subjects, load_subject
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
+from miscnn.exceptions import (
+    ConfigurationError,
+    MiscnnError,
+    PredictionError,
+    SampleError,
+    reason_of,
+)
+from miscnn.neural_network._engine import Engine
+from miscnn.neural_network._ledger import Ledger, Row
+from miscnn.neural_network._options import LABELS, OnError, PredictionOptions
+from miscnn.neural_network._outputs import (
+    Collector,
+    count_voxels,
+)
+from miscnn.neural_network._roi import as_box
+from miscnn.processing.postprocessing import PostProcessing
+from miscnn.processing.postprocessing.base import check_label_map
 
-# What predict() takes: indices, a folder, or subjects in memory.
-Subjects = str | Path | Sample | NDArray[Any] | Sequence[str | Sample | NDArray[Any]]
+__all__ = [
+    "OnError",
+    "PredictionOptions",
+    "Subjects",
+    "check_finite",
+    "find_subjects",
+    "load_subject",
+    "predict_in_memory",
+    "predict_subjects",
+]
+
+_log = logging.getLogger("miscnn.neural_network.prediction")
 
 
-class PredictSample(Protocol):
-    """Predicts one sample: a label map, or probabilities ``(…, classes)``."""
-
-    def __call__(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
-        """Return the prediction on the grid of the sample's image."""
+_ML = 1e-3  # of a mm³
 
 
 def predict_subjects(
     given: Subjects,
     data_io: DataIO,
-    predict_sample: PredictSample,
-    return_output: bool = False,
-    activation_output: bool = False,
-    output_path: str | Path | None = None,
-    verbose: int = 1,
-) -> list[NDArray[Any]] | None:
-    """Predict subjects one after the other; write the results, or return them.
+    make_engine: Callable[[], Engine],
+    options: PredictionOptions | None = None,
+    *,
+    postprocessing: PostProcessing | None = None,
+    identity: Callable[[], Mapping[str, Any]] = dict,
+    notes: Mapping[str, Any] | None = None,
+) -> list[Any] | None:
+    """Predict subjects; write the results, or return them.
 
     Parameters
     ----------
     given : list of str, path, Sample or ndarray, or a list of them
-        Indices of the data set, a folder in the layout of its interface, or subjects in memory.
+        Indices of the data set, files or folders of images, or subjects in memory
+        (:func:`~miscnn.data_loading.new_subjects.find_subjects`).
     data_io : DataIO
         The data set.
-    predict_sample : callable
-        ``predict_sample(sample, activation_output)`` returns one prediction.
-    return_output : bool
-        Return arrays instead of writing files. Subjects in memory are always returned.
-    activation_output : bool
-        Probabilities instead of label maps.
-    output_path : path, optional
-        Folder for the files. Default: the data set's ``output_path``.
-    verbose : int
-        0 shows no progress bar.
+    make_engine : callable
+        Returns what predicts one subject.
+    options : PredictionOptions, optional
+    postprocessing : PostProcessing, optional
+        What is done to label maps.
+    identity : callable
+        Returns, as JSON values, what a manifest tells of the model and of how it predicts.
+    notes : mapping, optional
+        What it tells besides.
 
     Returns
     -------
-    list of ndarray or None
-        In the order asked for; None if files were written.
+    list or None
+        In the order asked for: an array each, or with several outputs a dictionary of them.
+        None if files were written.
 
     Raises
     ------
     ConfigurationError
         If indices and subjects in memory stand in one list and nothing is to be returned, or
-        a single file is named.
+        the folder holds predictions of another model and these are to stay.
     MissingFileError
-        If a text is neither a folder nor a subject, or there are no subjects in a folder.
+        If a text is neither a path nor a subject, or there are no subjects in a folder.
+    PredictionError
+        If some of several subjects could not be predicted; the others are.
     """
+    options = PredictionOptions() if options is None else options
     data_io, subjects = find_subjects(given, data_io)
-    results, written = [], []
     in_memory = [not isinstance(s, str) for s in subjects]
-    if any(in_memory) and not all(in_memory) and not return_output:
+    if any(in_memory) and not all(in_memory) and not options.return_output:
         raise ConfigurationError(
             "indices and arrays in one list: ask for return_output=True, or predict them apart"
         )
-    keep = return_output or any(in_memory)
-    for subject in tqdm(subjects, desc="predicting", unit="sample", disable=not verbose):
-        sample = load_subject(subject, data_io)
-        prediction = predict_sample(sample, activation_output)
-        if keep:
-            results.append(prediction)
-            continue
-        sample.add_prediction(prediction, activation_output)
-        data_io.save_prediction(sample, output_path)
-        written.append(sample.index)
-    if written:
-        data_io.complete_predictions(written, output_path)
-    return results if keep else None
+    keep = options.return_output or any(in_memory)
+    folder = Path(data_io.output_path if options.output_path is None else options.output_path)
+    ledger = None
+    if not keep:
+        if folder.is_dir():
+            remove_leftovers(folder)
+        ledger = Ledger(folder, identity(), not options.overwrite, notes)
+    if len(subjects) == 1:  # there are no others that would have to wait
+        options = replace(options, on_error="raise")
+    run = _Run(
+        data_io=data_io,
+        engine=make_engine(),
+        options=options,
+        postprocessing=postprocessing,
+        scratch=Scratch(_scratch_folder(options.scratch_path, None if keep else folder)),
+        ledger=ledger,
+        results=[None] * len(subjects),
+    )
+    run.all(subjects)
+    written = list(dict.fromkeys(run.written))
+    if ledger is not None and written:
+        ledger.completed(written, data_io.complete_predictions(written, options.output_path))
+        ledger.write()
+    if run.failures:
+        raise PredictionError(run.failures, len(subjects), run.results if keep else None)
+    return run.results if keep else None
 
 
-def find_subjects(
-    given: Subjects, data_io: DataIO
-) -> tuple[DataIO, Sequence[str | Sample | NDArray[Any]]]:
-    """Return the data set that the subjects belong to, and a list of the subjects.
+def predict_in_memory(
+    sample: Sample,
+    engine: Engine,
+    activation_output: bool = False,
+    postprocessing: PostProcessing | None = None,
+) -> NDArray[Any]:
+    """Predict one sample; return a label map, or probabilities ``(…, channels)``."""
+    check_finite(sample)
+    wanted = "probabilities" if activation_output else "labels"
+    prepared = engine.prepare(sample)
+    result = Collector(engine, sample.geometry.shape, [wanted]).collect(prepared)[wanted]
+    if postprocessing is not None and not activation_output:
+        postprocess(result, sample, postprocessing)
+    return result
 
-    Raises
-    ------
-    ConfigurationError
-        If a single file is named, or a folder although the interface lists the files of each
-        subject.
-    MissingFileError
-        If there is no such folder, or no subject in it.
+
+def postprocess(labels: NDArray[Any], sample: Sample, steps: PostProcessing) -> None:
+    """Do the steps on a label map of a sample's image, in place."""
+    check_label_map(labels, sample.geometry)
+    steps.edit(labels, sample.geometry)
+
+
+@dataclass
+class _Run:
+    """The subjects of one call: at any time one is read, one predicted and one written."""
+
+    data_io: DataIO
+    engine: Engine
+    options: PredictionOptions
+    postprocessing: PostProcessing | None
+    scratch: Scratch
+    ledger: Ledger | None
+    results: list[Any]
+    failures: dict[str, Exception] = field(default_factory=dict)
+    written: list[str] = field(default_factory=list)
+
+    def all(self, subjects: Sequence[Subject]) -> None:
+        todo = [(n, s) for n, s in enumerate(subjects) if not self.is_there(s)]
+        if len(todo) < len(subjects):
+            _log.info("%d of %d subjects are predicted already", len(subjects) - len(todo),
+                      len(subjects))  # fmt: skip
+        reader = ThreadPoolExecutor(1, thread_name_prefix="miscnn-read")
+        writer = ThreadPoolExecutor(1, thread_name_prefix="miscnn-write")
+        bar = tqdm(
+            total=len(todo), desc="predicting", unit="sample", disable=not self.options.verbose
+        )
+        try:
+            with bar:
+                self.overlapped(todo, reader, writer, bar)
+        finally:
+            # What is being read or written comes to its end; nothing new begins.
+            reader.shutdown(cancel_futures=True)
+            writer.shutdown(cancel_futures=True)
+            if self.ledger is not None:
+                self.ledger.write()
+
+    def overlapped(
+        self,
+        todo: Sequence[tuple[int, Subject]],
+        reader: ThreadPoolExecutor,
+        writer: ThreadPoolExecutor,
+        bar: Any,
+    ) -> None:
+        coming = [reader.submit(self.read, subject) for _, subject in todo[:1]]
+        behind: tuple[tuple[int, Subject], Future[None]] | None = None
+        for position, (number, subject) in enumerate(todo):
+            predicted = None
+            try:
+                # Taken out, so that nothing holds the subject any longer than it is needed.
+                ready = coming.pop().result()
+            except Exception as error:
+                self.failed(number, subject, error)
+                ready = None
+            coming = [
+                reader.submit(self.read, following)
+                for _, following in todo[position + 1 : position + 2]
+            ]
+            if ready is not None:
+                try:
+                    predicted = self.predict(*ready)
+                except Exception as error:
+                    self.failed(number, subject, error)
+                del ready
+            if behind is not None:
+                self.wait(*behind, bar)
+                behind = None
+            if predicted is None:
+                bar.update()
+                continue
+            behind = (number, subject), writer.submit(self.finish, number, *predicted)
+            del predicted
+        if behind is not None:
+            self.wait(*behind, bar)
+
+    def wait(self, who: tuple[int, Subject], future: Future[None], bar: Any) -> None:
+        try:
+            future.result()
+        except Exception as error:
+            self.failed(*who, error)
+        bar.update()
+
+    def is_there(self, subject: Subject) -> bool:
+        if self.ledger is None or not isinstance(subject, str):
+            return False
+        if not self.options.overwrite:
+            return self.ledger.has(subject, self.options.outputs)
+        self.ledger.forget(subject)
+        return False
+
+    def read(self, subject: Subject) -> tuple[Sample, Any]:
+        sample = load_subject(subject, self.data_io, self.scratch)
+        if not isinstance(subject, str):  # the loader has looked at those that it reads
+            check_finite(sample)
+        return sample, self.engine.prepare(sample)
+
+    def predict(self, sample: Sample, prepared: Any) -> tuple[Sample, dict[str, NDArray[Any]]]:
+        shape = sample.geometry.shape
+        roi = self.options.roi
+        box = None if roi is None else as_box(roi, shape, sample.index)
+        # What is returned is the caller's: ordinary arrays.
+        scratch = None if self.ledger is None else self.scratch
+        collector = Collector(self.engine, shape, self.options.arrays, scratch, box)
+        return sample, collector.collect(prepared)
+
+    def finish(self, number: int, sample: Sample, arrays: dict[str, NDArray[Any]]) -> None:
+        """Post-process, count, and write or keep what was predicted."""
+        if "labels" in arrays and self.postprocessing is not None:
+            postprocess(arrays["labels"], sample, self.postprocessing)
+        found: dict[str, Any] = {}
+        for output in self.options.outputs:
+            if output == "volumes":
+                found[output] = self.volumes(sample, arrays["labels"])
+            elif output == LABELS and self.options.activation_output:
+                found[output] = arrays["probabilities"]
+            else:
+                found[output] = arrays[output]
+        if self.ledger is None:
+            self.results[number] = found if len(found) > 1 else next(iter(found.values()))
+            return
+        files: dict[str, Path] = {}
+        for kind, value in found.items():
+            if kind != "volumes":
+                path = self.save(sample, kind, value)
+                if path is not None:
+                    files[kind] = path
+        self.ledger.add(sample.index, files, found.get("volumes", ()))
+        self.written.append(sample.index)
+
+    def save(self, sample: Sample, output: str, value: NDArray[Any]) -> Path | None:
+        result = sample.copy()
+        result.add_prediction(value, activation_output=True)  # as it is
+        name = None if output == LABELS else output
+        return self.data_io.save_prediction(result, self.options.output_path, name)
+
+    def volumes(self, sample: Sample, labels: NDArray[Any]) -> list[Row]:
+        interface = self.data_io.interface
+        names = interface.class_names or [f"class-{k}" for k in range(interface.classes)]
+        return volume_rows(sample.index, labels, sample.geometry, names)
+
+    def failed(self, number: int, subject: Subject, error: Exception) -> None:
+        if self.options.on_error == "raise":
+            raise error
+        name = _name(subject)
+        if name in self.failures:
+            name = f"{name} (subject {number + 1})"
+        # An error that is none of this library's may be one of its code: with the place.
+        own = isinstance(error, MiscnnError)
+        _log.warning(
+            "sample %r could not be predicted: %s",
+            name, reason_of(error, name), exc_info=None if own else error,
+        )  # fmt: skip
+        self.failures[name] = _without_frames(error)
+
+
+def volume_rows(
+    index: str, labels: NDArray[Any], geometry: Geometry, names: Sequence[str]
+) -> list[Row]:
+    """Return the volume of each foreground class: index, class, name, voxels, millilitres.
+
+    A 2D image has areas only: None in place of millilitres.
     """
-    if isinstance(given, Path) or (isinstance(given, str) and given not in data_io.indices_list):
-        if Path(given).is_dir():
-            return _in_folder(given, data_io)
-        if Path(given).is_file():
-            raise ConfigurationError(
-                f"{str(given)!r} is a file; give a folder in the layout of the data interface "
-                f"({data_io.interface.expected_files()}), an index of the data set, or the image "
-                "as an array"
-            )
-        if isinstance(given, Path):
-            raise _nowhere(str(given), data_io)
-    if isinstance(given, (str, Sample)):
-        return data_io, [given]
-    if isinstance(given, np.ndarray) and given.dtype.kind not in "UO":
-        return data_io, [given]
-    return data_io, [str(g) if isinstance(g, np.str_) else g for g in given]
-
-
-def _in_folder(folder: str | Path, data_io: DataIO) -> tuple[DataIO, list[str]]:
-    own = data_io.input_path is not None and Path(folder).samefile(data_io.input_path)
-    if not own and _lists_files(data_io.interface):
-        raise ConfigurationError(
-            "the data interface lists the files of each subject, so it finds none in the folder "
-            f"{str(folder)!r}; open that folder, other = miscnn.open_dataset(…), and hand in the "
-            "subjects, other.sample_loader(index, load_seg=False)"
-        )
-    found = DataIO(_unused(data_io.interface), folder, output_path=data_io.output_path)
-    if not found.indices_list:
-        raise MissingFileError(
-            f"there is no subject in the folder {str(folder)!r}; looked for "
-            f"{found.interface.expected_files()}: new cases need the same layout as the training "
-            "data"
-        )
-    return found, found.get_indiceslist()
-
-
-def _nowhere(name: str, data_io: DataIO) -> MissingFileError:
-    indices = data_io.indices_list
-    more = ", …" if len(indices) > 5 else ""
-    known = (
-        f"the data set has {len(indices)} subject(s): {', '.join(indices[:5])}{more}"
-        if indices
-        else "the data set knows no subjects, so name a folder"
-    )
-    return MissingFileError(f"there is no folder {name!r}, and no subject of this name; {known}")
-
-
-def _unused(interface: DataInterface) -> DataInterface:
-    """Return an interface of the same settings that looks at no folder yet."""
-    if isinstance(interface, MergedLabels):  # the one inside may be of a class of the user's
-        return MergedLabels(_unused(interface.interface), interface.groups)
-    return type(interface).from_config(interface.get_config())
-
-
-def _lists_files(interface: DataInterface) -> bool:
-    """Tell whether an interface knows its subjects by name; a table is looked for in a folder."""
-    if isinstance(interface, MergedLabels):
-        return _lists_files(interface.interface)
-    return isinstance(getattr(interface, "listing", None), Mapping)
-
-
-def load_subject(subject: str | Sample | NDArray[Any], data_io: DataIO) -> Sample:
-    """Return a subject as a sample; no segmentation is needed."""
-    if isinstance(subject, Sample):
-        return subject
-    if isinstance(subject, str):
-        return _load_index(subject, data_io)
-    interface = data_io.interface
-    return Sample(
-        "array",
-        subject,
-        interface.channels,
-        interface.classes,
-        three_dim=interface.three_dim,
-    )
-
-
-def _load_index(index: str, data_io: DataIO) -> Sample:
-    # Also one that is not listed: it may have come into the folder later.
-    if index not in data_io.indices_list and Path(index).name != index:
-        raise _nowhere(index, data_io)  # a path
-    try:
-        return data_io.sample_loader(index, load_seg=False)
-    except MissingFileError as error:
-        if index in data_io.indices_list:
-            raise
-        raise _nowhere(index, data_io) from error
-    except ConfigurationError as error:
-        if data_io.input_path is not None or not data_io.interface.reads_files:
-            raise
-        raise _nowhere(index, data_io) from error  # there is no data folder to look into
+    counts = count_voxels(labels, len(names))
+    ml = geometry.voxel_volume * _ML if geometry.ndim == 3 else None
+    return [
+        (index, label, names[label], n, None if ml is None else n * ml)
+        for label, n in enumerate(counts)
+        if label > 0
+    ]
 
 
 def check_finite(sample: Sample) -> None:
@@ -207,3 +337,29 @@ def check_finite(sample: Sample) -> None:
         raise SampleError(
             sample.index, f"{odd[0]} image values are NaN or infinite, the first at {odd[1]}"
         )
+
+
+def _name(subject: Subject) -> str:
+    if isinstance(subject, Sample):
+        return subject.index
+    return subject if isinstance(subject, str) else "array"
+
+
+def _scratch_folder(given: str | Path | None, output: Path | None) -> str | Path | None:
+    """Return where scratch files go: where there is room for the results, if it is known."""
+    if given is not None or output is None:
+        return given
+    parents: Iterable[Path] = output.resolve().parents
+    nearest = next(parent for parent in parents if parent.is_dir())
+    return nearest if os.access(nearest, os.W_OK) else None
+
+
+def _without_frames(error: Exception) -> Exception:
+    """Let an error go without the frames, which hold images, that it came through."""
+    held: BaseException | None = error
+    seen: set[int] = set()
+    while held is not None and id(held) not in seen:
+        seen.add(id(held))
+        held.__traceback__ = None
+        held = held.__cause__ or held.__context__
+    return error

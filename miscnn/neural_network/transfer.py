@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-# The networks' layers are known to Keras by name once their modules are imported.
-import miscnn.neural_network.architecture  # noqa: F401
 from miscnn._keras import keras, ops
-from miscnn.exceptions import ConfigurationError, MissingFileError
+from miscnn.exceptions import ConfigurationError, DamagedFileError, MissingFileError
+from miscnn.neural_network._checksums import SUMS, check_sums, read_sums
+from miscnn.neural_network._keras_file import read_keras_file
 
 __all__ = ["TransferReport", "Weight", "transfer_weights"]
 
@@ -125,6 +125,7 @@ def transfer_weights(
     channels: Literal["mean"] | None = None,
     *,
     custom_objects: Mapping[str, Any] | None = None,
+    modules: Sequence[str] = (),
     log: bool = True,
 ) -> TransferReport:
     """Load the weights of another network wherever name and shape agree.
@@ -149,6 +150,8 @@ def transfer_weights(
         channels that are all alike both networks compute the same. Default: they are not loaded.
     custom_objects : mapping of str to class, optional
         Classes of the user's own in the file.
+    modules : sequence of str
+        Modules that the file may have imported, to find its classes there.
     log : bool
         Log the report: as a warning if anything was not loaded, else as information.
 
@@ -180,7 +183,7 @@ def transfer_weights(
     """
     if channels not in (None, "mean"):
         raise ConfigurationError(f'channels must be None or "mean", got {channels!r}')
-    model, name = _read(source, custom_objects)
+    model, name = _read(source, custom_objects, modules)
     mine = _by_path(target, "the network to load into")
     theirs = _by_path(model, f"the source {name}")
     means = _entries(target) & _entries(model) if channels == "mean" else frozenset()
@@ -235,7 +238,9 @@ def transfer_weights(
     return report
 
 
-def _read(source: Any, custom_objects: Mapping[str, Any] | None) -> tuple[Any, str]:
+def _read(
+    source: Any, custom_objects: Mapping[str, Any] | None, modules: Sequence[str]
+) -> tuple[Any, str]:
     """Return a model, and how to call it in messages."""
     if isinstance(source, keras.Model):
         return source, f"the model {source.name!r}"
@@ -256,6 +261,8 @@ def _read(source: Any, custom_objects: Mapping[str, Any] | None) -> tuple[Any, s
                 f"source {path} holds no {_NETWORK}: expected a folder that NeuralNetwork.save() "
                 "wrote"
             )
+        sums = read_sums(path) if (path / SUMS).is_file() else {}
+        check_sums(path, {name: sums[name] for name in sums if name == _NETWORK})
         path = path / _NETWORK
     if not path.is_file():
         raise MissingFileError(f"source {path} does not exist: expected a .keras file or a folder")
@@ -265,9 +272,9 @@ def _read(source: Any, custom_objects: Mapping[str, Any] | None) -> tuple[Any, s
             "NeuralNetwork.dump() writes it"
         )
     try:
-        model = keras.models.load_model(
-            path, custom_objects=dict(custom_objects or {}), compile=False, safe_mode=True
-        )
+        model = read_keras_file(path, custom_objects, modules)
+    except (ConfigurationError, DamagedFileError) as error:
+        raise ConfigurationError(f"source cannot be read as a Keras model: {error}") from error
     except (TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigurationError(
             f"source {path} cannot be read as a Keras model: {_reason(error)}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -456,6 +457,7 @@ def test_real_networks_train_save_and_load(tmp_path: Path) -> None:
     assert isinstance(miscnn.load(tmp_path / "stack"), miscnn.NeuralNetwork)
     ensemble.save(tmp_path / "stack")
     file = tmp_path / "stack" / "ensemble.json"
+    assert not re.search(r'"s[0-4]"', file.read_text())  # names of subjects
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
     with pytest.raises(ConfigurationError, match="format 99"):
         miscnn.load(tmp_path / "stack")
@@ -469,12 +471,13 @@ def test_a_saved_ensemble_replaces_what_was_there(tmp_path: Path) -> None:
     ensemble.networks = [fakes]
     ensemble.dump(target)
     folders = ["member_0_0", "member_0_1", "member_0_2"]
-    assert sorted(path.name for path in target.iterdir()) == ["ensemble.json", *folders]
+    own = ["README.md", "SHA256SUMS", "ensemble.json"]
+    assert sorted(path.name for path in target.iterdir()) == [*own, *folders]
     (target / "notes").mkdir()  # the user's own
     ensemble.networks = [fakes[:2]]
     ensemble.save(target)
     names = sorted(path.name for path in target.iterdir())
-    assert names == ["ensemble.json", *folders[:2], "notes"]
+    assert names == [*own, *folders[:2], "notes"]
 
 
 def test_a_recipe_without_a_member_of_all_classes_keeps_their_slice_axis() -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import miscnn
 from miscnn._keras import keras, ops
+from miscnn.data_loading.interfaces import DictionaryInterface
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network import export
 from miscnn.neural_network.architecture import MSDNet, NNUNet, UNetStandard
@@ -143,6 +145,40 @@ def test_axes_have_names_and_the_file_describes_itself(tmp_path: Path) -> None:
     folder = export_network(model, tmp_path / "saved", "saved_model", required_multiple=2)
     beside = json.loads((folder / "miscnn.json").read_text(encoding="utf-8"))
     assert beside == {**about, "required_multiple": [2, 2, 2]}
+
+
+def test_the_pipeline_stands_beside(tmp_path: Path) -> None:
+    import hashlib
+
+    interface = DictionaryInterface({}, CHANNELS, CLASSES, False)
+    recipe = miscnn.Preprocessor(miscnn.DataIO(interface), 1, analysis="fullimage")
+    network = miscnn.NeuralNetwork(recipe, UNetStandard(2, 1))
+    network.save(tmp_path / "bundle")
+    expected = json.loads((tmp_path / "bundle" / "pipeline.json").read_text())
+    del expected["scores"]
+
+    def check(path: Path, format: str) -> dict[str, str]:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        told = found.pop("network")
+        assert found == expected
+        assert told["format"] == format
+        for name, digest in told["sha256"].items():
+            content = (path.parent / name).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == digest
+        return dict(told["sha256"])
+
+    folder = network.export(tmp_path / "saved", "saved_model")
+    exported = check(folder / "pipeline.json", "saved_model")
+    assert {"saved_model.pb", "miscnn.json", "variables/variables.index"} <= set(exported)
+    network.export(folder, "saved_model", pipeline=False)  # in place of the one before
+    assert not (folder / "pipeline.json").exists()
+
+    pytest.importorskip("tf2onnx")
+    network.export(tmp_path / "network.onnx")
+    beside = tmp_path / "network.pipeline.json"
+    assert list(check(beside, "onnx")) == ["network.onnx"]
+    network.export(tmp_path / "network.onnx", pipeline=False)
+    assert not beside.exists()  # it was of the network before
 
 
 def test_regions_are_described(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from miscnn.data_loading.interfaces import DictionaryInterface, NIfTIInterface
 from miscnn.data_loading.interfaces.merged import MergedLabels
 from miscnn.data_loading.interfaces.nifti_slices import NIfTISliceInterface
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import ConfigurationError, MissingFileError
+from miscnn.exceptions import MissingFileError, PredictionError
+from miscnn.neural_network._engine import WholeEngine
 from miscnn.neural_network.architecture import UNetStandard
-from miscnn.neural_network.prediction import predict_subjects
+from miscnn.neural_network.prediction import PredictionOptions, predict_subjects
 
 
 def threshold(sample: Sample, activation_output: bool = False) -> Any:
@@ -38,23 +39,36 @@ def data(folder: Path | None) -> DataIO:
     return DataIO(NIfTIInterface(image="images/*.nii.gz"), folder)
 
 
-def predict(given: Any, data_io: DataIO) -> Any:
-    return predict_subjects(given, data_io, threshold, return_output=True, verbose=0)
+def predict(given: Any, data_io: DataIO, **options: Any) -> Any:
+    options = {"return_output": True, "verbose": 0, **options}
+    return predict_subjects(
+        given, data_io, lambda: WholeEngine(threshold, 2), PredictionOptions(**options)
+    )
 
 
-@pytest.mark.parametrize("given", ["nowhere", "no/where", Path("nowhere"), ["c1", "nowhere"]])
-def test_neither_folder_nor_subject(folder: Path, given: Any) -> None:
-    text = r"no folder '(nowhere|no/where)', and no subject.* 7 subject\(s\): c0, c1, c2, c3, c4, …"
+@pytest.mark.parametrize("given", ["nowhere", "no/where", Path("nowhere")])
+def test_neither_path_nor_subject(folder: Path, given: Any) -> None:
+    text = r"no folder '(nowhere|no/where)', .*no subject.* 7 subject\(s\): c0, c1, c2, c3, c4, …"
     with pytest.raises(MissingFileError, match=text):
         predict(given, data(folder))
-    text = r"no folder '(nowhere|no/where|c1)', and no subject.*knows no subjects"
+    text = r"no folder '(nowhere|no/where)', .*no subject.*knows no subjects"
     with pytest.raises(MissingFileError, match=text):
         predict(given, data(None))
 
 
+def test_one_that_is_nowhere_does_not_stop_the_others(folder: Path) -> None:
+    text = r"1 of 2 subject\(s\) .*the others were: nowhere: there is no folder 'nowhere'"
+    with pytest.raises(PredictionError, match=text) as caught:
+        predict(["nowhere", "c6"], data(folder))
+    assert isinstance(caught.value.failures["nowhere"], MissingFileError)
+    nothing, found = caught.value.results
+    assert nothing is None
+    np.testing.assert_array_equal(found, np.ones((2, 3, 4)))
+
+
 def test_data_in_memory_tell_the_same() -> None:
     data_io = DataIO(DictionaryInterface({"a": (np.ones((2, 2, 2)),)}))
-    with pytest.raises(MissingFileError, match=r"no folder 'b', and .* 1 subject\(s\): a$"):
+    with pytest.raises(MissingFileError, match=r"no folder 'b', .* 1 subject\(s\): a$"):
         predict("b", data_io)
     np.testing.assert_array_equal(predict("a", data_io), np.ones((1, 2, 2, 2)))
 
@@ -69,22 +83,15 @@ def test_a_subject_that_came_later_is_found(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_a_single_file_is_refused(folder: Path, kind: type) -> None:
-    file = folder / "images" / "c1.nii.gz"
-    with pytest.raises(ConfigurationError, match=r"c1.nii.gz' is a file; give a folder .*'images/"):
-        predict(kind(file), data(folder))
-
-
-@pytest.mark.parametrize("kind", [str, Path])
-def test_a_folder_without_subjects_is_an_error(folder: Path, kind: type) -> None:
-    with pytest.raises(MissingFileError, match=r"no subject.*'images/\*.nii.gz': new.*same layout"):
-        predict(kind(folder / "images"), data(folder))
-    merged = MergedLabels(NIfTIInterface(classes=3), ((0,), (1, 2)))
-    with pytest.raises(
-        MissingFileError, match=r"no subject.*looked for '\{index\}/imaging.nii.gz'"
-    ):
-        predict(kind(folder / "images"), DataIO(merged))
+def test_files_and_folders_in_any_layout(folder: Path, kind: type) -> None:
+    file = folder / "images" / "c6.nii.gz"
+    (found,) = predict(kind(file), data(None))
+    np.testing.assert_array_equal(found, np.ones((2, 3, 4)))
+    assert len(predict(kind(folder / "images"), data(folder))) == 7
     assert len(predict(kind(folder), data(None))) == 7
+    (folder / "empty").mkdir()
+    with pytest.raises(MissingFileError):
+        predict(kind(folder / "empty"), data(folder))
 
 
 def test_slices_that_were_predicted_become_volumes(tmp_path: Path) -> None:
@@ -112,6 +119,10 @@ def test_slices_that_were_predicted_become_volumes(tmp_path: Path) -> None:
     expected = np.stack(model.predict(slices[3:], return_output=True, verbose=0), axis=-1)
     found = nib.load(tmp_path / "out/b.nii.gz")
     np.testing.assert_array_equal(np.asarray(found.dataobj), expected)
+    before = (tmp_path / "out/b.nii.gz").stat().st_mtime_ns
+    model._compiled_predictor = model.model, None  # cannot predict any more
+    model.predict(slices, verbose=0, overwrite=False)  # all is there
+    assert (tmp_path / "out/b.nii.gz").stat().st_mtime_ns == before
 
 
 def test_completing_is_handed_on_and_only_for_what_was_written(folder: Path) -> None:
@@ -127,6 +138,6 @@ def test_completing_is_handed_on_and_only_for_what_was_written(folder: Path) -> 
     data_io = DataIO(merged, folder, out)
     predict(["c1", "c5"], data_io)
     assert asked == []
-    predict_subjects(["c1", "c5"], data_io, threshold, verbose=0)
-    predict_subjects("c2", data_io, threshold, output_path=folder / "else", verbose=0)
+    predict(["c1", "c5"], data_io, return_output=False)
+    predict("c2", data_io, return_output=False, output_path=folder / "else")
     assert asked == [(["c1", "c5"], out), (["c2"], folder / "else")]

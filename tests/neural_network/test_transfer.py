@@ -253,7 +253,11 @@ def test_the_name_of_the_model_does_not_count(tmp_path: Path) -> None:
     assert transfer_weights(target, source).complete
     np.testing.assert_array_equal(target.get_weights()[0], source.get_weights()[0])
     randomised(source, 1).save(tmp_path / "s.keras")
-    assert transfer_weights(target, str(tmp_path / "s.keras")).complete
+    with pytest.raises(ConfigurationError, match="registered with Keras, but was not handed in"):
+        transfer_weights(target, str(tmp_path / "s.keras"))
+    objects = {"Subclassed": Subclassed}
+    report = transfer_weights(target, str(tmp_path / "s.keras"), custom_objects=objects)
+    assert report.complete
     np.testing.assert_array_equal(target.get_weights()[0], source.get_weights()[0])
 
 

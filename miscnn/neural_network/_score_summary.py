@@ -1,0 +1,119 @@
+"""Scores that go into a bundle: a table without names of subjects, and its summary."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from miscnn._text import read_tsv, write_tsv
+from miscnn.exceptions import ConfigurationError, MissingFileError
+
+__all__ = ["WORST", "write_bundle_scores"]
+
+_COLUMNS = ("fold", "sample", "class", "class_name", "metric", "value")
+
+WORST = {
+    "dice": "low",
+    "dice_roi": "low",
+    "jaccard": "low",
+    "sensitivity": "low",
+    "precision": "low",
+    "volume_error": "far from zero",
+    "hd95_mm": "high",
+    "assd_mm": "high",
+}
+"""Which values of a score are bad; others judge nothing."""
+
+
+def write_bundle_scores(scores: Any, path: Path) -> list[dict[str, Any]]:
+    """Write the scores of an evaluation, subjects numbered in their order; return the summary.
+
+    Parameters
+    ----------
+    scores : path, ScoreTable or result of an evaluation
+        A path is that of ``scores.tsv``, or of the folder that holds it.
+    path : Path
+        File to write.
+
+    Returns
+    -------
+    list of dict
+        Per class and score ``class``, its ``name``, ``metric``, ``n`` (values), ``undefined`` and
+        ``infinite`` (how many of them), ``mean`` and ``sd`` (of the finite ones, n − 1), ``median``
+        and ``worst`` (of the defined ones). What is undefined is None.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    ConfigurationError
+        If it is no table of scores.
+    """
+    if isinstance(scores, str | Path):
+        source = Path(scores) / "scores.tsv" if Path(scores).is_dir() else Path(scores)
+        if not source.is_file():
+            raise MissingFileError(f"scores: {source} does not exist; cross_validation writes it")
+        rows = read_tsv(source)
+    else:
+        table = getattr(scores, "scores", scores)
+        if not hasattr(table, "to_tsv"):
+            raise ConfigurationError(
+                "scores must be the path of a scores.tsv, or what an evaluation returned; got "
+                f"{type(scores).__name__}"
+            )
+        table.to_tsv(path)
+        rows = read_tsv(path)
+    header = rows[0] if rows else []
+    missing = [name for name in _COLUMNS if name not in header]
+    if missing or any(len(row) != len(header) for row in rows):
+        raise ConfigurationError(
+            f"scores: this is no table of scores; it lacks the column(s) {', '.join(missing)}"
+            if missing
+            else "scores: the lines of the table are not all of one length"
+        )
+    at = {name: header.index(name) for name in header}
+    numbers: dict[str, str] = {}
+    groups: dict[tuple[str, str, str], list[float]] = {}
+    for number, row in enumerate(rows[1:], 2):
+        # An index may be the name of a patient.
+        row[at["sample"]] = numbers.setdefault(row[at["sample"]], str(len(numbers) + 1))
+        try:
+            value = float(row[at["value"]])
+        except ValueError as error:
+            raise ConfigurationError(f"scores, line {number}: {error}") from error
+        key = (row[at["class"]], row[at["class_name"]], row[at["metric"]])
+        groups.setdefault(key, []).append(value)
+    write_tsv(path, header, rows[1:])
+    return [_summary(*key, values) for key, values in groups.items()]
+
+
+def _summary(label: str, name: str, metric: str, values: Sequence[float]) -> dict[str, Any]:
+    finite = [value for value in values if math.isfinite(value)]
+    defined = [value for value in values if not math.isnan(value)]
+    return {
+        "class": int(label),
+        "name": name,
+        "metric": metric,
+        "n": len(values),
+        "undefined": len(values) - len(defined),
+        "infinite": len(defined) - len(finite),
+        "mean": statistics.fmean(finite) if finite else None,
+        "sd": statistics.stdev(finite) if len(finite) > 1 else None,
+        "median": _plain(statistics.median(defined)) if defined else None,
+        "worst": _plain(_worst(metric, defined)) if defined else None,
+    }
+
+
+def _worst(metric: str, values: Sequence[float]) -> float:
+    bad = WORST.get(metric)
+    if bad is None:
+        return math.nan
+    return min(values) if bad == "low" else max(values, key=abs) if bad != "high" else max(values)
+
+
+def _plain(value: float) -> float | str | None:
+    """Return what JSON can hold: it knows no infinity."""
+    return None if math.isnan(value) else str(value) if math.isinf(value) else value
