@@ -17,6 +17,7 @@ from miscnn.evaluation.comparison import Comparison, compare
 from miscnn.evaluation.cross_validation import cross_validation, run_fold, split_folds
 from miscnn.evaluation.detailed_validation import detailed_validation, score_sample
 from miscnn.evaluation.leave_one_out import leave_one_out
+from miscnn.evaluation.postprocessing_choice import PostProcessingChoice, choose_postprocessing
 from miscnn.evaluation.scores import score_subject, squared_dice
 from miscnn.evaluation.split_validation import split_validation
 from miscnn.evaluation.splits import SliceSortedKFold
@@ -30,12 +31,14 @@ __all__ = [
     "Comparison",
     "CrossValidationResult",
     "FoldResult",
+    "PostProcessingChoice",
     "ScoreRow",
     "ScoreTable",
     "SliceSortedKFold",
     "Summary",
     "bootstrap_interval",
     "box_plot",
+    "choose_postprocessing",
     "compare",
     "cross_validation",
     "detailed_validation",
