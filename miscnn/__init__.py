@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from miscnn.data_loading.sample import Sample
     from miscnn.neural_network.bundle import load
     from miscnn.neural_network.model import Neural_Network, NeuralNetwork
+    from miscnn.pipeline.pipeline import Pipeline
     from miscnn.processing.augmentation.general import Data_Augmentation
     from miscnn.processing.preprocessor import Preprocessor
 
@@ -28,6 +29,7 @@ __all__ = [
     "Geometry",
     "NeuralNetwork",
     "Neural_Network",
+    "Pipeline",
     "Preprocessor",
     "Sample",
     "__version__",
@@ -42,6 +44,7 @@ _HOMES = {
     "Geometry": "miscnn.data_loading.geometry",
     "NeuralNetwork": "miscnn.neural_network.model",
     "Neural_Network": "miscnn.neural_network.model",
+    "Pipeline": "miscnn.pipeline.pipeline",
     "Preprocessor": "miscnn.processing.preprocessor",
     "Sample": "miscnn.data_loading.sample",
     "load": "miscnn.neural_network.bundle",

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import functools
-import json
 import logging
-import re
-import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from miscnn._cli_common import JSON_OPTION
+from miscnn._cli_values import LabelValues, Setting, Threads
 from miscnn.exceptions import ConfigurationError, MiscnnError
 
 if TYPE_CHECKING:
@@ -27,107 +24,6 @@ _LAYOUTS = (
     "miscnn", "subjects", "folders", "pairs", "images", "nnunet", "msd", "bids", "dicom", "listing",
 )  # fmt: skip
 _WIDTH = 100
-_WORD = r"""[^\[\]{}(),'"]*[^\[\]{}(),'"\s][^\[\]{}(),'"]*"""
-_BARE_LIST = re.compile(rf"\[({_WORD}(?:,{_WORD})+)\]")  # "[ab]" is rather a pattern
-
-
-class _LabelValues(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
-    """``0,255``: the value of each class; ``0:0,1:1,2:1``: the class of each value."""
-
-    name = "VALUES"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        parts = value.split(",")
-        try:
-            if ":" in value:
-                pairs = (part.split(":") for part in parts)
-                return {int(stored): int(label) for stored, label in pairs}
-            return [int(part) for part in parts]
-        except ValueError:
-            self.fail(
-                f"{value!r}: expected the value of each class, such as 0,255, or the class of each "
-                "value, such as 0:0,1:1,2:1",
-                param,
-                ctx,
-            )
-
-
-class _Setting(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
-    """``name=value``; the value is JSON, a Python literal, a list of bare words, or else text."""
-
-    name = "NAME=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        name, sign, text = value.partition("=")
-        if not sign or not name.isidentifier():
-            self.fail(f"{value!r}: expected NAME=VALUE, such as series=CT", param, ctx)
-        if name == "path":
-            self.fail(f"{value!r}: the path is DIR; say it there", param, ctx)
-        return name, _value(text)
-
-
-def _value(text: str) -> Any:
-    """Return what a user means who writes ``{'files': 3}`` or ``[CT, MR]``, besides JSON."""
-    with suppress(json.JSONDecodeError, RecursionError):
-        return json.loads(text)
-    with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        literal = ast.literal_eval(text.strip())
-        json.dumps(literal)  # interfaces are told JSON values
-        # "(12)" and "1_2" are rather names and patterns than numbers
-        if isinstance(literal, dict | list | tuple | str | bool | None):
-            return list(literal) if isinstance(literal, tuple) else literal
-    words = _BARE_LIST.fullmatch(text.strip())
-    return [word.strip() for word in words[1].split(",")] if words else text
-
-
-class _Threads(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
-    """A number of threads, as joblib counts them."""
-
-    name = "INTEGER"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        number = int(click.INT.convert(value, param, ctx))
-        if number == 0:
-            self.fail("0: expected 1 or more, or -1 for as many as there are cores", param, ctx)
-        return number
-
-
-class NewFile(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
-    """A file that will be written, once much has been read: whether it can be is tried at once.
-
-    Parameters
-    ----------
-    picture : bool
-        Whether the ending must be that of a picture.
-    """
-
-    name = "FILE"
-
-    def __init__(self, picture: bool = False) -> None:
-        self._picture = picture
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        path = Path(value)
-        if path.is_dir():
-            self.fail(f"{str(path)!r} is a folder; name a file", param, ctx)
-        if self._picture:
-            from miscnn.data_loading.montage import check_ending
-
-            try:
-                check_ending(path)
-            except ConfigurationError as error:
-                self.fail(str(error), param, ctx)
-        folder = next((p for p in path.absolute().parents if p.exists()), path.absolute())
-        try:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            self.fail(f"{str(path)!r} cannot be written: {error.strerror}", param, ctx)
-        return str(value)
 
 
 @dataclass(frozen=True)
@@ -161,6 +57,94 @@ def data_set_options(command: Callable[..., None]) -> Callable[..., None]:
     """
 
     @click.argument("folder", metavar="DIR", type=click.Path(exists=True))
+    @_reading_options
+    @click.option(
+        "--set",
+        "settings",
+        type=Setting(),
+        multiple=True,
+        help="Any further argument of miscnn.open_dataset or of the data interface, such as "
+        "series=CT, 'series=[CT, MR]' or 'spacing=[0.5, 0.5]'.",
+    )
+    @click.option(
+        "--jobs",
+        type=Threads(),
+        default=1,
+        show_default=True,
+        help="Number of threads; -1: as many as there are cores.",
+    )
+    @JSON_OPTION
+    @functools.wraps(command)
+    def with_data_set(
+        folder: str,
+        reading: _Reading,
+        settings: tuple[tuple[str, Any], ...],
+        **others: Any,
+    ) -> None:
+        command(data_set=_open(folder, reading.part, reading.arguments, settings), **others)
+
+    return with_data_set
+
+
+def data_set_opener(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the argument TARGET, and what opens it if it is a data set.
+
+    The command gets ``target``, ``open_data_set`` (a function that takes arguments which the
+    user's stand before), ``settings``, the names of the other options that were used as
+    ``options_given``, and ``as_json``.
+    """
+
+    @click.argument("target", metavar="TARGET", type=click.Path(exists=True))
+    @_reading_options
+    @click.option(
+        "--set",
+        "settings",
+        type=Setting(dotted=True),
+        multiple=True,
+        help="Any further argument of the data interface, such as series=CT; of a pipeline FILE "
+        "a value in place of the file's, such as training.epochs=3.",
+    )
+    @JSON_OPTION
+    @functools.wraps(command)
+    def with_opener(
+        target: str,
+        reading: _Reading,
+        settings: tuple[tuple[str, Any], ...],
+        **others: Any,
+    ) -> None:
+        def open_data_set(told: Mapping[str, Any] | None = None) -> OpenedDataSet:
+            given = reading.arguments
+            labels = {"classes", "label_values", "ignore_label", "class_names"}
+            told = {} if labels & {*given, *dict(settings)} else told or {}
+            return _open(target, reading.part, {**told, **given}, settings)
+
+        command(
+            target=target,
+            open_data_set=open_data_set,
+            settings=settings,
+            options_given=reading.options,
+            **others,
+        )
+
+    return with_opener
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What the user has said of how a data set is to be read."""
+
+    part: str
+    arguments: dict[str, Any]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        names = [*(["part"] if self.part != "training" else []), *self.arguments]
+        return tuple(f"--{name.replace('_', '-')}" for name in names)
+
+
+def _reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say how a data set is to be read, as ``reading``."""
+
     @click.option(
         "--classes",
         type=click.IntRange(min=1),
@@ -200,31 +184,14 @@ def data_set_options(command: Callable[..., None]) -> Callable[..., None]:
     )
     @click.option(
         "--label-values",
-        type=_LabelValues(),
+        type=LabelValues(),
         help="What is stored for each class: 0,255. Or the class of each value: 0:0,1:1,2:1.",
     )
     @click.option(
         "--ignore-label", type=click.IntRange(min=1), help="Label of voxels without annotation."
     )
-    @click.option(
-        "--set",
-        "settings",
-        type=_Setting(),
-        multiple=True,
-        help="Any further argument of miscnn.open_dataset or of the data interface, such as "
-        "series=CT, 'series=[CT, MR]' or 'spacing=[0.5, 0.5]'.",
-    )
-    @click.option(
-        "--jobs",
-        type=_Threads(),
-        default=1,
-        show_default=True,
-        help="Number of threads; -1: as many as there are cores.",
-    )
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
     @functools.wraps(command)
-    def with_data_set(
-        folder: str,
+    def with_reading(
         classes: int | None,
         channels: int | None,
         image: tuple[str, ...],
@@ -234,7 +201,6 @@ def data_set_options(command: Callable[..., None]) -> Callable[..., None]:
         part: str,
         label_values: list[int] | dict[int, int] | None,
         ignore_label: int | None,
-        settings: tuple[tuple[str, Any], ...],
         **others: Any,
     ) -> None:
         if segmentation and not image:
@@ -252,9 +218,9 @@ def data_set_options(command: Callable[..., None]) -> Callable[..., None]:
         if len(image) == 1 and channels is None:
             del given["channels"]  # one file may hold several
         arguments = {name: value for name, value in given.items() if value is not None}
-        command(data_set=_open(folder, part, arguments, settings), **others)
+        command(reading=_Reading(part, arguments), **others)
 
-    return with_data_set
+    return with_reading
 
 
 def is_labelled(data_io: DataIO) -> bool:
@@ -272,7 +238,7 @@ def show_heading(data_set: OpenedDataSet, classes: int | None) -> None:
     if classes is not None or data_set.unclear:
         text = f"Classes: {classes}{data_set.classes_text}"
         if data_set.unclear:
-            text = f"Classes: not known; say what the labels found mean: {_ways(data_set.unclear)}"
+            text = f"Classes: not known; say what the labels found mean: {ways(data_set.unclear)}"
         # what is to be copied stays in one piece
         wrapped = textwrap.wrap(
             text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
@@ -280,7 +246,7 @@ def show_heading(data_set: OpenedDataSet, classes: int | None) -> None:
         click.echo("\n".join(wrapped))
 
 
-def _ways(values: tuple[int, ...]) -> str:
+def ways(values: tuple[int, ...]) -> str:
     """Return the options that would take these labels."""
     from miscnn.data_loading.label_mapping import may_be_ignored
 

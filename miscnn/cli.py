@@ -11,15 +11,16 @@ from typing import Any
 
 import click
 
-from miscnn._cli_data import NewFile, OpenedDataSet, data_set_options, is_labelled, show_heading
+from miscnn._cli_bundle import info
+from miscnn._cli_cleanup import cleanup
+from miscnn._cli_common import Failure, is_watched, load_keras_quietly
+from miscnn._cli_data import OpenedDataSet, data_set_options, is_labelled, show_heading
+from miscnn._cli_evaluate import evaluate
+from miscnn._cli_predict import predict
+from miscnn._cli_train import train
+from miscnn._cli_values import NewFile
 from miscnn._version import __version__
 from miscnn.exceptions import MiscnnError
-
-
-class _Failure(click.ClickException):
-    """What keeps a command from doing its work; 1 is what it says of a faulty data set."""
-
-    exit_code = 2
 
 
 class _Group(click.Group):
@@ -29,11 +30,11 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except MiscnnError as error:
-            raise _Failure(str(error)) from error
+            raise Failure(str(error)) from error
         except OSError as error:
             if error.filename is None:  # a closed pipe above all, which click knows about
                 raise
-            raise _Failure(f"{error.filename}: {error.strerror}") from error
+            raise Failure(f"{error.filename}: {error.strerror}") from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +59,7 @@ def verify(data_set: OpenedDataSet, jobs: int, as_json: bool) -> None:
         data_io,
         infer_classes=not data_set.classes_known,
         n_jobs=jobs,
-        verbose=not as_json and _is_watched(),
+        verbose=not as_json and is_watched(),
     )
     if as_json:
         click.echo(report.to_json())
@@ -99,7 +100,7 @@ def inspect(
     found = look_at(
         data_io,
         n_jobs=jobs,
-        verbose=not as_json and _is_watched(),
+        verbose=not as_json and is_watched(),
         infer_classes=not data_set.classes_known,
     )
     if as_json:
@@ -130,14 +131,7 @@ def _writing(path: str) -> Iterator[None]:
     except MiscnnError:
         raise
     except OSError as error:
-        raise _Failure(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _is_watched() -> bool:
-    """Tell whether somebody may see a progress bar."""
-    import sys
-
-    return sys.stderr.isatty()
+        raise Failure(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @main.command()
@@ -151,35 +145,14 @@ def demo(folder: str, subjects: int, folds: int, epochs: int, seed: int) -> None
 
     Everything is written below FOLDER (default: miscnn-demo). Takes a few minutes.
     """
-    _load_keras_quietly()
+    load_keras_quietly(click.echo)
     from miscnn.datasets.demo import run_demo
 
     run_demo(folder, subjects, folds, epochs, seed, say=click.echo)
 
 
-def _load_keras_quietly() -> None:
-    """Import Keras without TensorFlow's remarks on the machine.
-
-    They are written by C++ code to the file of the standard error before any log level counts.
-    Errors of Python's are raised as ever.
-    """
-    import os
-    import sys
-
-    click.echo("Loading Keras and TensorFlow ...")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        from miscnn._keras import compile_ahead
-
-        compile_ahead()  # looks for graphics cards, which is remarked on as well
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+for _command in (train, predict, evaluate, info, cleanup):
+    main.add_command(_command)
 
 
 if __name__ == "__main__":

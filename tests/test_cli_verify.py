@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import miscnn
-from miscnn._cli_data import _LAYOUTS, _Setting
+from miscnn._cli_data import _LAYOUTS
+from miscnn._cli_values import Setting
 from miscnn.cli import main
 from miscnn.data_loading.layouts._finding import LAYOUTS
 
@@ -225,7 +226,7 @@ def test_other_arguments_are_set_by_name(data: Path) -> None:
     ],
 )
 def test_values_that_are_set(text: str, value: object) -> None:
-    assert _Setting().convert(f"x={text}", None, None) == ("x", value)
+    assert Setting().convert(f"x={text}", None, None) == ("x", value)
 
 
 def test_layouts_are_listed_and_spelled_in_any_way(data: Path) -> None:

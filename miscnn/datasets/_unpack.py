@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import lzma
 import os
 import secrets
@@ -12,11 +13,11 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from miscnn.datasets._download import on_disk
 from miscnn.exceptions import DownloadError
@@ -36,6 +37,8 @@ _DAMAGED = (
     RuntimeError,
 )
 _MOST_MEMBERS = 1_000_000
+# Bytes of a ZIP's table of contents for each member: 46, a name, times and sizes.
+_ENTRY = 512
 # What names make a file system say that do not fit to it, or to one another.
 _BAD_NAMES = (
     errno.EEXIST,
@@ -47,6 +50,26 @@ _BAD_NAMES = (
 )
 
 
+_Info = TypeVar("_Info", zipfile.ZipInfo, tarfile.TarInfo)
+
+
+class ArchiveTooLargeError(DownloadError):
+    """An archive holds more than may be unpacked."""
+
+
+class _Frugal(io.BufferedReader):
+    """A file that is not read in large pieces: a table of contents comes in one."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(path.open("rb", buffering=0))
+        self._most = most
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > self._most:
+            raise ArchiveTooLargeError("the archive's table of contents is too long")
+        return super().read(size)
+
+
 @dataclass(frozen=True)
 class _Member:
     name: str
@@ -56,7 +79,14 @@ class _Member:
     open: Callable[[], IO[bytes] | None]
 
 
-def unpack(archive: Path, target: Path, finish: Callable[[Path], None]) -> None:
+def unpack(
+    archive: Path,
+    target: Path,
+    finish: Callable[[Path], None],
+    *,
+    most_bytes: int | None = None,
+    most_members: int = _MOST_MEMBERS,
+) -> None:
     """Unpack a ZIP or TAR archive as the folder ``target``, completely or not at all.
 
     A single folder at the top of the archive becomes the target, whatever it is called; hidden
@@ -69,25 +99,36 @@ def unpack(archive: Path, target: Path, finish: Callable[[Path], None]) -> None:
         Must not exist, or be empty.
     finish : callable
         Handed the unpacked folder before it gets its name.
+    most_bytes : int, optional
+        Of all members together. Default: a hundred times the archive, and at least 1 GiB.
+    most_members : int
+        Folders count.
 
     Raises
     ------
+    ArchiveTooLargeError
+        If it holds more bytes or members than that; nothing is unpacked.
     DownloadError
-        If the archive is damaged; if a member would lie outside of the target, or is a link or a
-        device; if it is a hundred times larger than the archive (and than 1 GiB), or does not fit
-        on the disk; if the target cannot be written.
+        If the archive is damaged or encrypted; if a member would lie outside of the target, or is a
+        link or a device; if it does not fit on the disk; if the target cannot be written.
     """
     with on_disk(target.parent):
-        _unpack(archive, target, finish)
+        _unpack(archive, target, finish, most_bytes, most_members)
 
 
-def _unpack(archive: Path, target: Path, finish: Callable[[Path], None]) -> None:
+def _unpack(
+    archive: Path,
+    target: Path,
+    finish: Callable[[Path], None],
+    most_bytes: int | None,
+    most_members: int,
+) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.parent / f".unpacking-{os.getpid()}-{secrets.token_hex(6)}"
     work.mkdir()
     try:
-        with _opened(archive) as members:
-            _check_size(archive, members, work)
+        with _opened(archive, most_members) as members:
+            _check_size(archive, members, work, most_bytes)
             for member in members:
                 _write_if_it_can_be(member, work, archive)
         content = _content(work)
@@ -108,23 +149,23 @@ def _content(work: Path) -> Path:
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator[list[_Member]]:
+def _opened(archive: Path, most: int) -> Iterator[list[_Member]]:
     if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as file:
-            yield [_zip_member(file, info) for info in file.infolist()]
+        with _Frugal(archive, _ENTRY * (most + 2048)) as raw, zipfile.ZipFile(raw) as file:
+            yield [_zip_member(file, info) for info in _limited(file.infolist(), most)]
     elif tarfile.is_tarfile(archive):
         with tarfile.open(archive) as tar:
-            yield [_tar_member(tar, info) for info in _limited(tar)]
+            yield [_tar_member(tar, info) for info in _limited(tar, most)]
             while tar.fileobj is not None and tar.fileobj.read(1 << 20):
                 pass  # to the end, where the checksum of a compressed archive stands
     else:
         raise DownloadError(f"{archive.name} is neither a ZIP nor a TAR archive; remove it")
 
 
-def _limited(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    for number, info in enumerate(tar):
-        if number > _MOST_MEMBERS:
-            raise DownloadError(f"the archive holds more than {_MOST_MEMBERS} files")
+def _limited(members: Iterable[_Info], most: int) -> Iterator[_Info]:
+    for number, info in enumerate(members):
+        if number >= most:
+            raise ArchiveTooLargeError(f"the archive holds more than {most} files")
         yield info
 
 
@@ -139,12 +180,12 @@ def _tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
     return _Member(info.name, info.size, info.isdir(), plain, lambda: tar.extractfile(info))
 
 
-def _check_size(archive: Path, members: list[_Member], work: Path) -> None:
+def _check_size(archive: Path, members: list[_Member], work: Path, most_bytes: int | None) -> None:
     total = sum(member.size for member in members)
-    limit = max(_RATIO * archive.stat().st_size, _SMALL)
+    limit = max(_RATIO * archive.stat().st_size, _SMALL) if most_bytes is None else most_bytes
     free = shutil.disk_usage(work).free
     if total > limit:
-        raise DownloadError(
+        raise ArchiveTooLargeError(
             f"{archive.name} would become {total} bytes, more than {limit}; that is no data set"
         )
     if total > free:

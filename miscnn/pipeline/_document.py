@@ -1,0 +1,286 @@
+"""Checking a document and completing it; everything that is wrong is found at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from miscnn.exceptions import ConfigurationError
+from miscnn.pipeline import _sections as sections
+from miscnn.pipeline._kinds import (
+    ARCHITECTURES,
+    AUGMENTATIONS,
+    INTERFACES,
+    LOSSES,
+    METRICS,
+    SCHEDULES,
+    SPLITTERS,
+    STEPS,
+    SUBFUNCTIONS,
+    Names,
+)
+from miscnn.pipeline._parts import Parts, Table
+from miscnn.pipeline._problems import Place, Problems, told, unknown_key
+from miscnn.pipeline._signatures import Arguments
+from miscnn.pipeline._types import NOTHING, PART, as_arguments
+
+_RANDOM = "random"
+_NEED_VALIDATION = ("restore_best", "early_stopping", "validate_volumes")
+
+
+class Document:
+    """Makes a complete document of what a user has written.
+
+    Parameters
+    ----------
+    names : Names
+    problems : Problems
+        Gets everything that is wrong.
+    """
+
+    def __init__(self, names: Names, problems: Problems) -> None:
+        self.parts = Parts(names, problems)
+        self.problems = problems
+
+    def complete(self, given: Mapping[str, Any]) -> Table:
+        """Return the document with every section and every default.
+
+        A value that is wrong is noted as a problem, and is None in what is returned.
+        """
+        known = (sections.MODULES, *sections.SECTIONS)
+        for key in given:
+            if key not in known:
+                self.problems.add((str(key),), unknown_key(str(key), known))
+        makers: dict[str, Callable[[Table, Place], Table]] = {
+            "data": self._data,
+            "preprocessor": self._preprocessor,
+            "network": self._network,
+            "training": self._training,
+            "evaluation": self._evaluation,
+            "prediction": self._prediction,
+            "bundle": self._bundle,
+        }
+        result: Table = {sections.MODULES: list(given.get(sections.MODULES) or [])}
+        for name in sections.SECTIONS:
+            place = (name,)
+            if name == "postprocessing":
+                result[name] = self._postprocessing(given.get(name), place)
+                continue
+            if name == "evaluation" and given.get(name) in (None, NOTHING):
+                continue
+            if name in ("data", "preprocessor") and name not in given:
+                self.problems.add((), f"the section [{name}] is missing")
+                continue
+            table = given.get(name, {})
+            if not isinstance(table, Mapping):
+                self.problems.add(place, f"= {told(table)}: expected a section (a table)")
+                continue
+            result[name] = makers[name](dict(table), place)
+        return result
+
+    # ------------------------------------------------------------------ sections
+
+    def _data(self, given: Table, place: Place) -> Table:
+        known = sections.data_arguments()
+        own = {"interface": given.pop("interface", None)}
+        result = self.parts.arguments(given, known, place)
+        interface = self.parts.part(own["interface"], INTERFACES, (*place, "interface"))
+        result["interface"] = interface
+        if interface is not None:
+            kept = ("path", "output_path", "batch_path", "subjects")
+            for key in given:
+                if key in known and key not in kept:
+                    self.problems.add(
+                        (*place, key), "is an argument of the interface; write it in its table"
+                    )
+            result = {key: result.get(key) for key in (*kept, "interface")}
+        return result
+
+    def _preprocessor(self, given: Table, place: Place) -> Table:
+        arguments = sections.preprocessor_arguments()
+        chain = given.pop("subfunctions", None)
+        default = arguments["augmentation"].default
+        augmentation = given.pop("augmentation", default)
+        if isinstance(augmentation, Mapping):
+            augmentation = _of_default(augmentation, default)
+        regions = given.get("regions")
+        if isinstance(regions, Mapping) and PART not in regions:
+            # A mapping, whose order counts: not a part.
+            given["regions"] = dict(regions)
+        rest = _without(arguments, "subfunctions", "augmentation")
+        before = len(self.problems.found)
+        result = self.parts.arguments(given, rest, place)
+        result["augmentation"] = self.parts.part(
+            augmentation, AUGMENTATIONS, (*place, "augmentation")
+        )
+        result["subfunctions"] = self.parts.parts(chain, SUBFUNCTIONS, (*place, "subfunctions"))
+        if len(self.problems.found) == before:
+            self._attempt(lambda: self.preprocessor(result), place)
+        return result
+
+    def _network(self, given: Table, place: Place) -> Table:
+        arguments = sections.network_arguments()
+        families = {"architecture": ARCHITECTURES, "loss": LOSSES, "schedule": SCHEDULES}
+        apart = {name: given.pop(name, arguments[name].default) for name in families}
+        metrics = given.pop("metrics", None)
+        rest = _without(arguments, *families, "metrics")
+        result: Table = {}
+        for name, family in families.items():
+            apart[name] = _of_default(apart[name], arguments[name].default)
+            result[name] = self.parts.part(apart[name], family, (*place, name))
+        there = (*place, "metrics")
+        nothing = metrics is None or metrics == NOTHING
+        result["metrics"] = None if nothing else self.parts.parts(metrics, METRICS, there)
+        result.update(self.parts.arguments(given, rest, place))
+        optimizer = result.get("optimizer")
+        if not isinstance(optimizer, str) and not (
+            isinstance(optimizer, Mapping) and isinstance(optimizer.get(PART), str)
+        ):
+            self.problems.add(
+                (*place, "optimizer"),
+                f"= {told(optimizer)}: expected a name such as 'adam', 'adamw' or 'sgd', or a "
+                f'table {{{PART} = "Adam", …}} with the arguments of an optimizer of Keras\'',
+            )
+        return result
+
+    def _training(self, given: Table, place: Place) -> Table:
+        result = self.parts.arguments(given, sections.training_arguments(), place)
+        validation = result.get("validation")
+        if isinstance(validation, int | float) and not 0 <= validation < 1:
+            self.problems.add(
+                (*place, "validation"),
+                f"= {validation}: expected a share of the subjects, from 0 to below 1, or a list "
+                "of subjects",
+            )
+        for name in _NEED_VALIDATION:
+            if result.get(name) and not validation:
+                self.problems.add(
+                    (*place, name),
+                    f"= {told(result[name])}: needs subjects to validate on; set validation = 0.2 "
+                    "as well",
+                )
+        self._check_counts(result, place)
+        return result
+
+    def _evaluation(self, given: Table, place: Place) -> Table:
+        method = given.get("method", sections.CROSS_VALIDATION)
+        if method not in sections.METHODS:
+            self.problems.add(
+                (*place, "method"),
+                f"= {told(method)}: expected one of {', '.join(sections.METHODS)}",
+            )
+            method = sections.CROSS_VALIDATION
+            given = {key: value for key, value in given.items() if key != "method"}
+        known = sections.evaluation_arguments(method)
+        for key in list(given):
+            elsewhere = [m for m in sections.METHODS if key in sections.evaluation_arguments(m)]
+            if key not in known and elsewhere:
+                self.problems.add(
+                    (*place, key), f"is for method = {' or '.join(map(repr, elsewhere))} only"
+                )
+                del given[key]
+        splitter = given.pop("splitter", None)
+        result = self.parts.arguments(given, _without(known, "splitter"), place)
+        if "splitter" in known:
+            result["splitter"] = self._splitter(splitter, given, result, (*place, "splitter"))
+        self._check_counts(result, place)
+        return result
+
+    def _splitter(self, value: Any, given: Table, result: Table, place: Place) -> Table | None:
+        """Let the number of folds be that of the splitter, wherever it was said."""
+        if value in (None, NOTHING, _RANDOM):
+            return None
+        table = {PART: value} if isinstance(value, str) else value
+        if isinstance(table, Mapping) and isinstance(table.get(PART), str):
+            kind = self.parts.names.find(table[PART], SPLITTERS)
+            counts = kind is not None and "n_splits" in kind.arguments()
+            if counts and "n_splits" not in table:
+                table = {**table, "n_splits": result["folds"]}
+            elif counts and "folds" not in given:
+                result["folds"] = table["n_splits"]
+            if counts and table["n_splits"] != result["folds"]:
+                self.problems.add(
+                    place, f"has n_splits = {table['n_splits']}, but folds = {result['folds']}"
+                )
+        return self.parts.part(table, SPLITTERS, place)
+
+    def _prediction(self, given: Table, place: Place) -> Table:
+        before = len(self.problems.found)
+        result = self.parts.arguments(given, sections.prediction_arguments(), place)
+        if len(self.problems.found) == before:
+            self._attempt(lambda: self.prediction(result), place)
+        return result
+
+    def _postprocessing(self, given: Any, place: Place) -> list[Table]:
+        if isinstance(given, Mapping):
+            name = "[[postprocessing]]"
+            self.problems.add(place, f"is one table; expected a list of steps, {name} each")
+            return []
+        return self.parts.parts(given, STEPS, place)
+
+    def _bundle(self, given: Table, place: Place) -> Table:
+        return self.parts.arguments(given, sections.bundle_arguments(), place)
+
+    def _check_counts(self, table: Table, place: Place) -> None:
+        least = {"epochs": 1, "iterations": 1, "folds": 2, "checkpoint_every": 1}
+        for name, bound in least.items():
+            value = table.get(name)
+            if isinstance(value, int) and value < bound:
+                self.problems.add((*place, name), f"= {value}: expected {bound} or more")
+        minutes = table.get("max_minutes")
+        if minutes is not None and not minutes > 0:
+            self.problems.add(
+                (*place, "max_minutes"), f"= {minutes}: expected a positive number of minutes"
+            )
+
+    def _attempt(self, make: Callable[[], object], place: Place) -> None:
+        try:
+            make()
+        except (ConfigurationError, TypeError, ValueError) as error:
+            self.problems.refused(place, str(error))
+
+    # ------------------------------------------------------------------ making
+
+    def preprocessor(self, table: Mapping[str, Any], data_io: Any = None) -> Any:
+        """Make the preprocessor of a complete section."""
+        from miscnn.processing.preprocessor import Preprocessor
+
+        arguments = _called(table, sections.preprocessor_arguments())
+        arguments["subfunctions"] = [self.parts.make(t) for t in table["subfunctions"]]
+        arguments["data_aug"] = self.parts.make(table["augmentation"])
+        del arguments["augmentation"]
+        if isinstance(table.get("regions"), Mapping) and PART in table["regions"]:
+            arguments["regions"] = self.parts.make(table["regions"])
+        return Preprocessor(data_io, **arguments)
+
+    def card(self, table: Mapping[str, Any]) -> Table:
+        """Return what is said on the model card, of a complete section."""
+        found = _called(table, sections.bundle_arguments())
+        return {key: value for key, value in found.items() if key != "folder"}
+
+    def training(self, table: Mapping[str, Any]) -> Table:
+        """Return the arguments of a complete section."""
+        return _called(table, sections.training_arguments())
+
+    def prediction(self, table: Mapping[str, Any]) -> Any:
+        """Make the settings of a complete section."""
+        from miscnn.neural_network.prediction_settings import PredictionSettings
+
+        return PredictionSettings(**_called(table, sections.prediction_arguments()))
+
+
+def _of_default(value: Any, default: str) -> Any:
+    """Return a part that may be left out, or only its class may be: then it is the default's."""
+    if value in (None, NOTHING):
+        return default
+    if isinstance(value, Mapping) and PART not in value:
+        return {PART: default, **value}
+    return value
+
+
+def _called(table: Mapping[str, Any], arguments: Arguments) -> Table:
+    return {key: as_arguments(value, arguments[key].hint) for key, value in table.items()}
+
+
+def _without(arguments: Arguments, *names: str) -> Arguments:
+    return {name: argument for name, argument in arguments.items() if name not in names}

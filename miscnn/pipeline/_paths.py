@@ -1,0 +1,43 @@
+"""The paths of a document."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from miscnn.pipeline import _sections as sections
+
+
+def with_paths(
+    document: Mapping[str, Any], folder: Path, change: Callable[[str], str]
+) -> dict[str, Any]:
+    """Return a copy of a document with other paths; modules in its folder are named by paths."""
+    result = copy.deepcopy(dict(document))
+    keys = [*sections.WRITTEN.items(), ("data", ("path",))]
+    for section, names in keys:
+        for name in names:
+            if section in result and result[section].get(name) is not None:
+                result[section][name] = change(result[section][name])
+    files = {m: m if m.endswith(".py") else f"{m}.py" for m in result[sections.MODULES]}
+    result[sections.MODULES] = [
+        change(file) if m == file or (folder / file).is_file() else m for m, file in files.items()
+    ]
+    return result
+
+
+def resolved(text: str, folder: Path) -> Path:
+    """Return a path that is relative to a folder, absolute."""
+    return Path(os.path.abspath(folder / Path(text).expanduser()))
+
+
+def moved_path(text: str, before: Path, now: Path) -> str:
+    """Return a path relative to another folder than before."""
+    if Path(text).expanduser().is_absolute():
+        return text
+    try:
+        return Path(os.path.relpath(before / text, now)).as_posix()
+    except ValueError:  # another drive on Windows
+        return str(resolved(text, before))

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import miscnn
+from miscnn.exceptions import ConfigurationError, MissingFileError
+from miscnn.pipeline import Pipeline, PipelineError
+from miscnn.processing.augmentation import CTAugmentation
+from miscnn.processing.postprocessing import FillHoles, KeepLargest, PerClass
+from miscnn.processing.preprocessor import Preprocessor
+from miscnn.processing.regions import Regions
+from miscnn.processing.subfunctions import Normalization, Resampling, Windowing
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+_BASE = '[data]\npath = "scans"\n\n[preprocessor]\nbatch_size = 2\npatch_shape = [8, 8, 8]\n'
+
+
+def written(tmp_path: Path, text: str, name: str = "p.toml") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems_of(tmp_path: Path, text: str, name: str = "p.toml") -> list[str]:
+    with pytest.raises(PipelineError) as caught:
+        Pipeline.from_file(written(tmp_path, text, name))
+    return [str(problem) for problem in caught.value.problems]
+
+
+def minimal(**sections: Any) -> dict[str, Any]:
+    preprocessor = {"batch_size": 2, "patch_shape": [8, 8, 8], **sections.pop("preprocessor", {})}
+    return {"data": {"path": "scans"}, "preprocessor": preprocessor, **sections}
+
+
+def test_what_is_left_out_has_the_constructors_defaults(tmp_path: Path) -> None:
+    pipeline = Pipeline.from_file(written(tmp_path, _BASE))
+    assert pipeline.preprocessor().get_config() == (
+        Preprocessor(None, 2, patch_shape=(8, 8, 8)).get_config()
+    )
+    document = pipeline.to_dict()
+    assert document["network"]["architecture"]["type"] == "UNetStandard"
+    assert document["network"]["architecture"]["n_filters"] == 32
+    assert document["network"]["learning_rate"] == 1e-3
+    assert document["network"]["schedule"] == {"type": "ConstantSchedule", "warmup": 0.0}
+    assert document["training"]["epochs"] is None
+    assert "evaluation" not in document
+
+
+def test_parts_are_names_tables_or_objects(tmp_path: Path) -> None:
+    chain = [Resampling((3, None, 1)), Windowing("kidney"), Normalization()]
+    objects = Pipeline(
+        minimal(
+            preprocessor={
+                "subfunctions": chain,
+                "augmentation": CTAugmentation(rotation=None),
+                "regions": Regions({"whole": (1, 2), "core": (2,)}),
+            },
+            postprocessing=[PerClass({1: [KeepLargest(number=2), FillHoles()]})],
+        ),
+        tmp_path,
+    )
+    text = (
+        _BASE
+        + """
+augmentation = { type = "ct", rotation = "none" }
+regions = { type = "Regions", regions = [["whole", [1, 2]], ["core", [2]]], class_order = [1, 2] }
+subfunctions = [
+    { type = "Resampling", new_spacing = [3, "none", 1] },
+    { type = "windowing", name = "kidney" },
+    "Normalization",
+]
+
+[[postprocessing]]
+type = "per-class"
+steps.1 = [{ type = "KeepLargest", number = 2 }, { type = "FillHoles" }]
+"""
+    )
+    tables = Pipeline.from_file(written(tmp_path, text))
+    made = tables.preprocessor()
+    assert made.subfunctions == chain
+    assert made.data_augmentation == CTAugmentation(rotation=None)
+    assert made == made
+    assert made.regions == Regions({"whole": (1, 2), "core": (2,)})
+    assert made.get_config() == objects.preprocessor().get_config()
+    steps = tables.to_dict()["postprocessing"]
+    assert steps[0]["steps"]["1"][0]["number"] == 2
+    assert steps == objects.to_dict()["postprocessing"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('analysis = "patchwise"', "line 7: [preprocessor] analysis = 'patchwise': expected one "
+         "of 'patchwise-crop', 'patchwise-grid', 'fullimage', 'slicewise', 'slice-stack'; did "
+         "you mean 'patchwise-grid'?"),
+        ("seeed = 3", "line 7: [preprocessor] seeed is not known; expected one of batch_size, "),
+        ("seed = 0.5", "line 7: [preprocessor] seed = 0.5: expected an integer"),
+        ("seed = true", "line 7: [preprocessor] seed = true: expected an integer"),
+        ("prepare_batches = 1", "line 7: [preprocessor] prepare_batches = 1: expected true or"),
+        ("foreground_oversampling = 2", "line 7: [preprocessor]: "
+         "foreground_oversampling is a share, 0 … 1; got 2"),
+        ("patchwise_overlap = [1, 2.5]", "patchwise_overlap = [1, 2.5]: expected a list of "
+         'integers or "none"'),
+        ('augmentation = "generall"', "augmentation = 'generall': expected one of CTAugmentation, "
+         "Compose, GeneralAugmentation, MultidimensionalAugmentation; did you mean 'general'?"),
+        ('subfunctions = "Windowing"', "subfunctions = 'Windowing': expected a list, each "),
+        ('subfunctions = [{ name = "x" }]', 'line 7: [preprocessor.subfunctions #1] is a table '
+         'without "type"'),
+        ("subfunctions = [3]", "line 7: [preprocessor.subfunctions #1] = 3: expected the name of "
+         "a subfunction"),
+        ('[network]\nloss = "tanimoto"', None),
+        ('[network]\nloss = "tanimotto"', "line 8: [network] loss = 'tanimotto': expected one of"),
+        ('[network]\nloss = "SegmentationLoss"', "[network] loss = 'SegmentationLoss': expected"),
+        ('[network]\nloss = "keras.Huber"', None),
+        ("[network]\noptimizer = 3", "[network] optimizer = 3: expected a name such as 'adam'"),
+        ('[network]\nschedule = { type = "cosine", warmup = 2.0 }', "line 8: [network] schedule: "
+         "warmup is 2.0; expected the share"),
+        ("[training]\nvalidation = 1.5", "line 8: [training] validation = 1.5: expected a share"),
+        ("[training]\nrestore_best = true", "restore_best = true: needs subjects to validate on"),
+        ("[training]\nepochs = 0", "line 8: [training] epochs = 0: expected 1 or more"),
+        ('[evaluation]\nmethod = "kfold"', "expected one of cross-validation, split, leave-one-"),
+        ('[evaluation]\npercentage = 0.3', "percentage is for method = 'split' only"),
+        ('[evaluation]\nfolds = 3\nsplitter = { type = "SliceSortedKFold", n_splits = 4 }',
+         "line 9: [evaluation] splitter has n_splits = 4, but folds = 3"),
+        ("[prediction]\noverlap = 2", "line 8: [prediction]: overlap is 2; expected a"),
+        ('[[postprocessing]]\ntype = "KeepLargest"\nnumber = 0', "line 9: [postprocessing #1]: "
+         "number of components must be 1 or more, got 0"),
+        ("[postprocessing]\n", "is one table; expected a list of steps, [[postprocessing]] each"),
+        ("[bundel]\n", "line 7: [bundel] is not known; expected one of modules, data, "
+         "preprocessor, network, training, evaluation, prediction, postprocessing, bundle; did "
+         "you mean 'bundle'?"),
+        ('[bundle]\nlicense = "MIT"', "line 8: [bundle] license is not known"),
+    ],
+)  # fmt: skip
+def test_errors_name_line_key_value_and_what_is_allowed(
+    line: str, message: str | None, tmp_path: Path
+) -> None:
+    if message is None:
+        Pipeline.from_file(written(tmp_path, f"{_BASE}{line}\n"))
+        return
+    (problem,) = problems_of(tmp_path, f"{_BASE}{line}\n")
+    assert message in problem
+    assert problem.startswith("p.toml, line ")
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
+    text = (
+        '[preprocessor]\nbatch_size = "two"\n[[preprocessor.subfunctions]]\n'
+        'type = "Windowing"\nname = "kidny"\n[training]\nepoch = 3\n'
+    )
+    first, *others = problems_of(tmp_path, text)
+    assert first == "p.toml: the section [data] is missing"
+    assert [problem.split(": ")[0] for problem in others] == [
+        "p.toml, line 2", "p.toml, line 5", "p.toml, line 7"
+    ]  # fmt: skip
+    assert "did you mean 'epochs'?" in others[2]
+    with pytest.raises(PipelineError, match=r"^4 problems:\n"):
+        Pipeline.from_file(tmp_path / "p.toml")
+
+
+def test_a_dictionary_has_no_lines() -> None:
+    with pytest.raises(PipelineError, match=r"^pipeline: \[network\] learning_rate = 'fast'"):
+        Pipeline(minimal(network={"learning_rate": "fast"}))
+
+
+def test_what_is_missing_is_named_with_its_section(tmp_path: Path) -> None:
+    text = _BASE.replace("batch_size = 2\n", "").replace("path =", "layout =")
+    told = problems_of(tmp_path, text + '[[postprocessing]]\ntype = "PerClass"\n')
+    assert told[0] == "p.toml, line 1: [data] path is missing; it is needed"
+    assert told[1].startswith("p.toml, line 4: [preprocessor] batch_size is missing")
+    assert told[2] == (
+        "p.toml, line 6: [postprocessing #1] steps is missing; it is needed by PerClass"
+    )
+
+
+def test_values_can_be_put_in_place_of_the_files(tmp_path: Path) -> None:
+    path = written(tmp_path, _BASE + 'subfunctions = ["Resampling", "Normalization"]\n')
+    pipeline = Pipeline.from_file(
+        path,
+        {
+            "training.epochs": 3,
+            "network.architecture.depth": 2,
+            "preprocessor.subfunctions.0.new_spacing": [2, 2, 2],
+        },
+    )
+    document = pipeline.to_dict()
+    assert document["training"]["epochs"] == 3
+    assert document["network"]["architecture"]["depth"] == 2
+    assert pipeline.preprocessor().subfunctions[0] == Resampling((2, 2, 2))
+    with pytest.raises(PipelineError, match=r"--set training.epochs: \[training\] epochs = 'x'"):
+        Pipeline.from_file(path, {"training.epochs": "x"})
+    with pytest.raises(ConfigurationError, match="'2' is no position in a list of 2"):
+        Pipeline.from_file(path, {"preprocessor.subfunctions.2.clip": False})
+
+
+def test_the_number_of_folds_is_that_of_the_splitter() -> None:
+    for section in (
+        {"folds": 4, "splitter": "slice-sorted"},
+        {"splitter": {"type": "SliceSortedKFold", "n_splits": 4}},
+    ):
+        evaluation = Pipeline(minimal(evaluation=section)).to_dict()["evaluation"]
+        assert evaluation["folds"] == evaluation["splitter"]["n_splits"] == 4
+    assert Pipeline(minimal(evaluation={})).to_dict()["evaluation"]["splitter"] is None
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    pipeline = Pipeline.from_file(written(tmp_path, _BASE + '[bundle]\nfolder = "b"\n'))
+    assert pipeline.path("data", "path") == tmp_path / "scans"
+    assert pipeline.path("bundle", "folder") == tmp_path / "b"
+    assert pipeline.path("bundle", "folder", tmp_path / "out") == tmp_path / "out" / "b"
+    assert pipeline.path("data", "path", tmp_path / "out") == tmp_path / "scans"
+    (tmp_path / "other").mkdir()
+    pipeline.to_file(tmp_path / "other" / "q.yaml")
+    moved = Pipeline.from_file(tmp_path / "other" / "q.yaml")
+    assert moved == pipeline
+    assert moved.to_dict()["data"]["path"] == "../scans"
+    assert moved != Pipeline(pipeline.to_dict(), tmp_path / "other")
+    assert Pipeline.from_dict(pipeline.to_dict(), pipeline.folder) == pipeline
+
+
+def test_own_classes_come_from_named_modules_only(tmp_path: Path) -> None:
+    name = "own_parts_of_a_test"
+    (tmp_path / f"{name}.py").write_text(
+        "from miscnn.processing.subfunctions import Windowing\n"
+        "class Special(Windowing):\n"
+        "    def __init__(self, strength: int = 3) -> None:\n"
+        "        super().__init__('kidney')\n"
+        "        self.strength = strength\n"
+    )
+    text = _BASE + 'subfunctions = [{ type = "Special", strength = 5 }]\n'
+    (problem,) = problems_of(tmp_path, text)
+    assert "[preprocessor.subfunctions #1] type = 'Special': expected one of Clipping" in problem
+    pipeline = Pipeline.from_file(written(tmp_path, f'modules = ["{name}"]\n{text}'))
+    (step,) = pipeline.preprocessor().subfunctions
+    assert type(step).__name__ == "Special"
+    assert step.strength == 5  # type: ignore[attr-defined]
+    assert set(pipeline.custom_objects) == {"Special"}
+    (tmp_path / "other").mkdir()
+    pipeline.to_file(tmp_path / "other" / "q.toml")
+    assert Pipeline.from_file(tmp_path / "other" / "q.toml") == pipeline
+    with pytest.raises(PipelineError, match=r"line 1: modules: there is no module 'nowhere'"):
+        Pipeline.from_file(written(tmp_path, f'modules = ["nowhere"]\n{_BASE}'))
+    del sys.modules[name]
+
+
+def test_an_interface_is_named_where_nothing_is_to_be_found_out(tmp_path: Path) -> None:
+    table = '[data]\npath = "x"\ninterface = { type = "nifti", classes = 4 }\n'
+    text = table + _BASE.partition("\n\n")[2]
+    pipeline = Pipeline.from_file(written(tmp_path, text))
+    assert pipeline.to_dict()["data"]["interface"]["classes"] == 4
+    (tmp_path / "x").mkdir()
+    assert pipeline.data_io().interface.classes == 4
+    (problem,) = problems_of(tmp_path, text.replace("interface", "channels = 2\ninterface"))
+    assert "channels is an argument of the interface; write it in its table" in problem
+
+
+def test_what_open_dataset_says_has_the_line_of_the_section(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    pipeline = Pipeline.from_file(written(tmp_path, "# a remark\n" + _BASE))
+    with pytest.raises(MissingFileError, match="found no known layout"):
+        pipeline.data_io()
+    path = written(tmp_path, "# a remark\n" + _BASE.replace('"\n', '"\nformat = "docx"\n', 1))
+    with pytest.raises(PipelineError, match=r"p.toml, line 4: \[data\]: .*'docx' is not known"):
+        Pipeline.from_file(path).data_io()
+
+
+def test_both_examples_are_one_pipeline() -> None:
+    toml, yaml = (Pipeline.from_file(EXAMPLES / f"pipeline.{e}") for e in ("toml", "yaml"))
+    assert toml == yaml
+    assert toml.to_dict()["evaluation"]["splitter"]["type"] == "SliceSortedKFold"
+    assert toml.preprocessor().data_augmentation.rotation is None  # type: ignore[union-attr]
+
+
+def test_keras_is_not_imported_to_read_a_pipeline() -> None:
+    code = (
+        "import sys, miscnn\n"
+        f"p = miscnn.Pipeline.from_file({str(EXAMPLES / 'pipeline.toml')!r})\n"
+        "p.preprocessor(); p.to_dict()\n"
+        "print([m for m in ('keras', 'tensorflow') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_classes_read_from_sources_are_those_that_are_imported() -> None:
+    """The arguments found without Keras are the constructors' own."""
+    import inspect
+
+    from miscnn.neural_network.model import NeuralNetwork
+    from miscnn.pipeline._kinds import ARCHITECTURES, LOSSES, METRICS
+    from miscnn.pipeline._sections import bundle_arguments, network_arguments
+    from miscnn.pipeline._signatures import OPEN, REQUIRED
+
+    seen = 0
+    for family in (ARCHITECTURES, LOSSES, METRICS):
+        for kind in family.kinds().values():
+            cls = kind.load()
+            assert not inspect.isabstract(cls), kind
+            real = inspect.signature(cls).parameters
+            found = {n: a for n, a in kind.arguments().items() if a.default is not OPEN}
+            named = [n for n, p in real.items() if p.kind is not p.VAR_KEYWORD]
+            assert list(found) == [n for n in named if real[n].kind is not p_args(real[n])], kind
+            for name, argument in found.items():
+                expected = real[name].default
+                if expected is inspect.Parameter.empty:
+                    assert argument.default is REQUIRED
+                else:
+                    assert argument.default == expected, (kind, name)
+                seen += 1
+    assert seen > 100
+    real = inspect.signature(NeuralNetwork).parameters
+    assert set(network_arguments()) <= set(real)
+    assert network_arguments()["learning_rate"].default == real["learning_rate"].default
+    saved = set(inspect.signature(NeuralNetwork.save).parameters) - {"self", "scores"}
+    assert set(bundle_arguments()) == saved
+
+
+def p_args(parameter: Any) -> Any:
+    return parameter.VAR_POSITIONAL
+
+
+def test_the_defaults_by_name_are_those_of_the_network() -> None:
+    from miscnn.neural_network._loss_names import as_loss
+    from miscnn.neural_network.architecture import UNetStandard
+    from miscnn.neural_network.optimizers import OptimizerRecipe
+    from miscnn.neural_network.schedules import as_schedule
+
+    pipeline = Pipeline(minimal())
+    network = pipeline.to_dict()["network"]
+    make = pipeline._maker.parts.make
+    assert make(network["architecture"]) == UNetStandard()
+    assert make(network["loss"]).get_config() == as_loss(None).get_config()
+    assert make(network["schedule"]) == as_schedule(None)
+    assert OptimizerRecipe.of(network["optimizer"]) == OptimizerRecipe.of(None)
+
+
+def test_the_pipeline_is_a_public_name() -> None:
+    assert miscnn.Pipeline is Pipeline
+    assert "Pipeline" in dir(miscnn)
+    assert repr(Pipeline(minimal(), "/x")) == "Pipeline('scans', UNetStandard, folder='/x')"
