@@ -34,9 +34,11 @@ from typing import IO, Any, Literal
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import miscnn
@@ -52,6 +54,7 @@ from miscnn.processing.subfunctions import Resampling
 _LOG = logging.getLogger("miscnn.serve")
 _MB = 1 << 20
 _LABELS = ("channels", "classes", "three_dim", "ignore_label", "label_values", "class_names")
+_OPTIONS = ("format", "outputs", "series")  # the parameters of /predict
 _CASE = "case"  # what every upload is called: names of files may be names of patients
 # Archives have no business in an archive of DICOM files.
 _ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!")
@@ -77,9 +80,9 @@ class Limits:
 class Refusal(Exception):  # noqa: N818 - no error of this program's
     """Why there is no segmentation: a status of HTTP, one line, and more for programs."""
 
-    def __init__(self, status: int, reason: str, wait: int = 0, **more: Any) -> None:
+    def __init__(self, status: int, reason: str, headers: Any = None, **more: Any) -> None:
         super().__init__(reason)
-        self.status, self.reason, self.wait, self.more = status, reason, wait, more
+        self.status, self.reason, self.headers, self.more = status, reason, headers, more
 
 
 def create_app(bundle: str | Path, limits: Limits | None = None) -> FastAPI:
@@ -97,10 +100,13 @@ def create_app(bundle: str | Path, limits: Limits | None = None) -> FastAPI:
 
     app = FastAPI(title="miscnn", docs_url=None, redoc_url=None, lifespan=lifespan)
 
+    @app.exception_handler(Exception)
+    @app.exception_handler(HTTPException)  # also those of the framework itself
+    @app.exception_handler(RequestValidationError)
     @app.exception_handler(Refusal)
-    async def refuse(request: Request, error: Refusal) -> Response:
-        headers = {"Retry-After": str(error.wait)} if error.wait else None
-        return JSONResponse({"error": error.reason, **error.more}, error.status, headers)
+    async def refuse(request: Request, error: Exception) -> Response:
+        no = error if isinstance(error, Refusal) else refusal(error, limits)
+        return JSONResponse({"error": no.reason, **no.more}, no.status, no.headers)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -145,12 +151,16 @@ class Desk:
     visits: set[Visit] = field(default_factory=set)
 
     def enter(self, request: Request) -> Visit:
-        """Refuse before anything is read what is too large by its own account, or too much."""
+        """Refuse before anything is read what is unknown, too large by its account, or too much."""
+        unknown = sorted(request.query_params.keys() - set(_OPTIONS))
+        if unknown:
+            text = f"there is no parameter {', '.join(map(repr, unknown))[:200]}"
+            raise Refusal(422, f"{text}; expected some of {', '.join(_OPTIONS)}")
         size = request.headers.get("content-length", "0")
         if not size.isdecimal() or int(size) > self.limits.max_mb * _MB:
             raise Refusal(413, f"more than {self.limits.max_mb:g} MB")
         if len(self.visits) > self.limits.waiting:
-            raise Refusal(503, "busy; try again later", wait=30)
+            raise Refusal(503, "busy; try again later", {"Retry-After": "30"})
         return Visit(self)
 
 
@@ -269,6 +279,10 @@ def segment(
 
 def refusal(error: Exception, limits: Limits) -> Refusal:
     """Say what went wrong without names: of members of archives, or of folders of the server."""
+    if isinstance(error, HTTPException):
+        return Refusal(error.status_code, str(error.detail), error.headers)
+    if isinstance(error, RequestValidationError):
+        return Refusal(422, "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()))
     if isinstance(error, ArchiveTooLargeError):
         return Refusal(413, f"more than {limits.max_unpacked_mb:g} MB or {limits.max_files} files")
     if isinstance(error, DownloadError):
@@ -365,11 +379,13 @@ def opened(
     try:
         geometry = data_io.geometry(index)
     except SampleError as error:
-        numbers = [item.number for item in find_series(image)] if image.is_dir() else []
-        if len(numbers) < 2:
+        there, choice, _ = refusal(error, limits).reason.partition(". Say which")
+        if not choice:
             raise
-        there, _, _ = refusal(error, limits).reason.partition(". Say which")
-        raise Refusal(422, f"{there}. Choose by ?series=NUMBER", series=numbers) from None
+        # Not the one that was just refused, be it that none or that several have this number.
+        others = sorted({s.number for s in find_series(image) if s.number not in (None, series)})
+        advice = "Choose by ?series=NUMBER" if others else "Send the files of one series alone"
+        raise Refusal(422, f"{there}. {advice}", series=others) from None
     grid: Any = SimpleNamespace(geometry=geometry, index=index)
     recipe = [step for step in model.preprocessor.subfunctions if isinstance(step, Resampling)]
     shapes = [geometry.shape, *(step.target_shape(grid) for step in recipe)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from miscnn._cli_common import JSON_OPTION, echo_json, told_size
+from miscnn._text import aligned
 
 _WIDTH = 100
 
@@ -44,7 +45,9 @@ def _told(document: Mapping[str, Any]) -> str:
             rows = [told_size(int(value))]
         for number, row in enumerate(rows):
             head = label if number == 0 else ""
-            wrapped = textwrap.wrap(row, _WIDTH - 16, subsequent_indent="  ") or [""]
+            wrapped = [row]
+            if not _is_table(value):
+                wrapped = textwrap.wrap(row, _WIDTH - 16, subsequent_indent="  ") or [""]
             lines.append(f"{head:<15} {wrapped[0]}".rstrip())
             lines += [f"{'':<15} {line}".rstrip() for line in wrapped[1:]]
     return "\n".join(lines)
@@ -58,9 +61,24 @@ def _rows(value: Any) -> list[str]:
         return [_short(value)]
     if isinstance(value, Mapping):
         return [f"{key}: {_short(item)}" for key, item in value.items() if item is not None]
-    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        return [_short(item) for item in value]
+    if _is_table(value):
+        return _table(value)
     return str(value).splitlines() if isinstance(value, str) else [_short(value)]
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, Mapping) for item in value)
+
+
+def _table(items: Sequence[Mapping[str, Any]]) -> list[str]:
+    columns = list(dict.fromkeys(key for item in items for key in item))
+    texts = [c for c in columns if all(isinstance(item.get(c, ""), str) for item in items)]
+    columns = [*texts, *(column for column in columns if column not in texts)]
+    body = [["" if item.get(c) is None else _short(item[c]) for c in columns] for item in items]
+    # What is empty everywhere, or 0 everywhere, is no news.
+    kept = [k for k in range(len(columns)) if {row[k] for row in body} - {"", "0"}]
+    rows = [[row[k] for k in kept] for row in [columns, *body]]
+    return aligned(rows, left=sum(columns[k] in texts for k in kept))
 
 
 def _short(value: Any) -> str:

@@ -1,8 +1,8 @@
 """``miscnn cleanup``: what may be left lying about, and can be made again.
 
-Nothing is deleted that does not carry miscnn's own marks: the name of a temporary file *and* the
-number of a process that is no more; the description of a prepared subject, and no file beside it
-that miscnn does not write.
+Nothing is deleted that does not carry miscnn's own marks: the name of a temporary file that nobody
+writes any more; the description of a prepared subject, and no file beside it that miscnn does not
+write.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,15 +19,14 @@ from pathlib import Path
 import click
 
 from miscnn._cli_common import JSON_OPTION, QUIET_OPTION, echo_json, told_size
+from miscnn._files import is_abandoned, is_old, replaced_beside, target_of
 
 _KINDS = ("leftovers", "prepared", "batches")
-_WRITING = re.compile(r"\.writing-(\d+)-[0-9a-f]{12}(\.[^/]*)?")
 _WRITING_SAMPLE = re.compile(r"\.writing-[A-Za-z0-9_]{8}")
 _PREPARED = re.compile(r"[A-Za-z0-9._-]*-[0-9a-f]{20}")
 _BATCHES = re.compile(r"batches-[0-9a-f]{20}")
 _OF_SAMPLE = re.compile(r"(image|labels|positions)\.b2nd|(sample|measures-[0-9a-f]+)\.json")
 _OF_BATCHES = re.compile(r"(images|labels)-\d{6}\.npy|complete\.json")
-_DAY = 86_400  # seconds
 
 
 @dataclass(frozen=True)
@@ -67,20 +65,26 @@ def cleanup(
     """Remove what miscnn has left below FOLDER and can make again (default: here).
 
     \b
-    leftovers  temporary files of processes that are no more
+    leftovers  temporary files of processes that are no more; those of other machines and
+               containers when they are a day old
     prepared   prepared subjects (of cache="disk"), which save time in the next training
     batches    stored batches (of prepare_batches=True)
 
-    Nothing is removed that does not carry miscnn's marks; links are not followed. Do not run it
+    Nothing is removed that does not carry miscnn's marks; links are not followed. A folder whose
+    replacement was interrupted stays, old and new, and it is told how to finish it. Do not run it
     while a training uses these folders. The exit status is 0 if all could be removed, 1 if not, 2
     if it cannot be done.
     """
     found = sorted(find(folders or (".",), only or _KINDS), key=lambda f: (f.kind, str(f.path)))
+    kept = [text for f in folders or (".",) for text in _interrupted(Path(f))]
+    kept = list(dict.fromkeys(kept))
     failed: dict[str, str] = {}
     if not dry_run:
         for item in found:
             try:
-                _remove(item.path)
+                _remove(item)
+            except FileNotFoundError:  # somebody else was faster
+                continue
             except OSError as error:
                 failed[str(item.path)] = error.strerror or str(error)
     total = sum(f.size for f in found if str(f.path) not in failed)
@@ -91,6 +95,7 @@ def cleanup(
                 "found": [{"path": str(f.path), "kind": f.kind, "size": f.size} for f in found],
                 "bytes": total,
                 "failed": failed,
+                "kept": kept,
             }
         )
     else:
@@ -99,6 +104,8 @@ def cleanup(
                 click.echo(f"{told_size(item.size):>12}  {item.kind:<9}  {item.path}")
             done = "can be removed" if dry_run else "removed"
             click.echo(f"{told_size(total):>12}  in all, {len(found) - len(failed)} {done}")
+            for text in kept:
+                click.echo(text)
         for path, reason in failed.items():
             click.echo(f"{path} cannot be removed: {reason}", err=True)
     if failed:
@@ -112,7 +119,36 @@ def find(folders: tuple[str, ...], kinds: tuple[str, ...]) -> list[Found]:
         for path, kind in _marked(Path(folder)):
             if kind in kinds:
                 found.setdefault(path.resolve(), Found(path, kind, _size(path)))
-    return list(found.values())
+    # of what lies in another, overlapping folders were named
+    return [f for path, f in found.items() if not any(p in found for p in path.parents)]
+
+
+def _interrupted(folder: Path) -> Iterator[str]:
+    """Tell which folders were being replaced when the process was killed."""
+    for where, folders, _ in os.walk(folder, followlinks=False):
+        for name in sorted(folders):
+            replaced = Path(where) / name
+            pair = target_of(replaced)
+            if pair is None:
+                continue
+            folders.remove(name)
+            temporary, target = pair
+            if not is_abandoned(temporary) and temporary.exists():
+                continue  # it goes on
+            if temporary.name in folders:
+                folders.remove(temporary.name)
+            wanted = "the name it had" if target is None else str(target)
+            there = target is not None and target.exists()
+            new = f"{temporary} is the new one, " if temporary.exists() else ""
+            yield (
+                f"the replacement of {'a folder' if target is None else target} was interrupted, "
+                f"and nothing of it is removed: {new}{replaced} the old one"
+                + (
+                    f". {target} is there: delete what you do not need"
+                    if there
+                    else f"; rename the one that you want to {wanted}, and delete the other"
+                )
+            )
 
 
 def _marked(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -120,53 +156,44 @@ def _marked(folder: Path) -> Iterator[tuple[Path, str]]:
         here = Path(where)
         for name in sorted(folders):
             path = here / name
+            if target_of(path) or (is_abandoned(path) and replaced_beside(path)):
+                folders.remove(name)  # of an interrupted replacement
+                continue
             kind = None if path.is_symlink() else _kind_of_folder(path)
             if kind is not None:
                 folders.remove(name)
                 yield path, kind
         for name in sorted(files):
             path = here / name
-            if not path.is_symlink() and _is_abandoned(name):
+            if not path.is_symlink() and is_abandoned(path):
                 yield path, "leftovers"
 
 
 def _kind_of_folder(path: Path) -> str | None:
-    if _is_abandoned(path.name):
+    if is_abandoned(path):
         return "leftovers"
-    if _WRITING_SAMPLE.fullmatch(path.name):
-        old = time.time() - path.stat().st_mtime > _DAY
-        return "leftovers" if old and _holds_only(path, _OF_SAMPLE) else None
-    if _PREPARED.fullmatch(path.name) and _holds_only(path, _OF_SAMPLE) and _says_sample(path):
-        return "prepared"
-    if _BATCHES.fullmatch(path.name) and _holds_only(path, _OF_BATCHES):
-        return "batches"
-    return None
-
-
-def _is_abandoned(name: str) -> bool:
-    """Tell whether this is a temporary file of a process that is no more."""
-    found = _WRITING.fullmatch(name)
-    if found is None:
-        return False
     try:
-        os.kill(int(found[1]), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except OSError:  # it is another user's
-        return False
-    return False
+        if _WRITING_SAMPLE.fullmatch(path.name):
+            return "leftovers" if is_old(path) and _holds_only(path, _OF_SAMPLE) else None
+        if _PREPARED.fullmatch(path.name) and _holds_only(path, _OF_SAMPLE) and _says_sample(path):
+            return "prepared"
+        if _BATCHES.fullmatch(path.name) and _holds_only(path, _OF_BATCHES):
+            return "batches"
+    except OSError:  # it cannot be looked into
+        return None
+    return None
 
 
 def _holds_only(folder: Path, names: re.Pattern[str]) -> bool:
     for entry in folder.iterdir():
-        known = names.fullmatch(entry.name) or _is_abandoned(entry.name)
+        known = names.fullmatch(entry.name) or is_abandoned(entry)
         if not known or entry.is_symlink() or not entry.is_file():
             return False
     return True
 
 
 def _says_sample(folder: Path) -> bool:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         document = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
         return isinstance(document, dict) and {"checksums", "class_rows"} <= set(document)
     return False
@@ -178,11 +205,11 @@ def _size(path: Path) -> int:
     return sum(p.lstat().st_size for p in path.rglob("*") if p.is_file())
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
+def _remove(item: Found) -> None:
+    if item.path.is_dir():
+        shutil.rmtree(item.path)
     else:
-        path.unlink()
-    if path.parent.name == "prepared":
+        item.path.unlink()
+    if item.kind == "prepared" and item.path.parent.name == "prepared":
         with suppress(OSError):  # there is more in it
-            path.parent.rmdir()
+            item.path.parent.rmdir()

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -29,10 +30,22 @@ DIGEST_OPTION = click.option(
 )
 
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
+
+
 class Failure(click.ClickException):
     """What keeps a command from doing its work; 1 is what it says of faulty subjects."""
 
     exit_code = 2
+
+
+def discard_output() -> None:
+    """Let what could not be written go nowhere, or Python would try again when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):  # no file, as in tests
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def is_watched() -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from miscnn._cli_common import JSON_OPTION
-from miscnn._cli_values import LabelValues, Setting, Threads
+from miscnn._cli_values import LabelValues, Setting, Threads, settings_of
 from miscnn.exceptions import ConfigurationError, MiscnnError
 
 if TYPE_CHECKING:
@@ -268,7 +268,8 @@ def _open(
     from miscnn.data_loading.layouts._classes import UnclearLabelsError
 
     unclear: tuple[int, ...] = ()
-    arguments = {**arguments, **dict(settings)}
+    options = {name: (f"--{name.replace('_', '-')}", value) for name, value in arguments.items()}
+    arguments = settings_of(settings, options)
     known = {"classes", "label_values"} & set(arguments)
     # What it warns of, unreadable labels above all, is told in the report.
     logger = logging.getLogger("miscnn.data_loading.layouts")

@@ -20,12 +20,14 @@ from miscnn._cli_common import (
     summary_rows,
 )
 from miscnn._cli_data import OpenedDataSet, data_set_opener, show_heading
+from miscnn._cli_values import settings_of
 from miscnn.exceptions import MiscnnError
 
 if TYPE_CHECKING:
     from miscnn.data_loading.data_io import DataIO
     from miscnn.evaluation import ScoreTable, Summary
 
+_TABLES = ("scores.tsv", "detailed_validation.tsv", "summary.tsv")
 _PIPELINES = (".toml", ".yaml", ".yml")
 
 
@@ -87,7 +89,8 @@ def evaluate(
             raise click.UsageError(
                 f"{', '.join(options_given)}: of a pipeline the file says how its data set is read"
             )
-        folder, table = _cross_validated(target, dict(settings), output, quiet, verbose)
+        overrides = settings_of(settings)
+        folder, table = _cross_validated(target, overrides, output, quiet, verbose)
     else:
         if (predictions is None) == (bundle is None):
             raise click.UsageError(
@@ -194,6 +197,9 @@ def _write(table: ScoreTable, folder: Path) -> None:
 
     if table:
         write_scores(table, folder)
+        return
+    for name in _TABLES:  # those of an earlier run are not of these predictions
+        (folder / name).unlink(missing_ok=True)
 
 
 def _show(

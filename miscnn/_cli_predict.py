@@ -129,7 +129,9 @@ def _outputs(text: str) -> tuple[str, ...]:
     help="Look only at these voxels of the image, axis by axis: 10:50,:,20:64.",
 )
 @click.option(
-    "--overwrite", is_flag=True, help="Predict again what is there. Otherwise it is skipped."
+    "--overwrite",
+    is_flag=True,
+    help="Predict again what is there, and replace other files of these names.",
 )
 @MODULE_OPTION
 @DIGEST_OPTION
@@ -162,9 +164,10 @@ def predict(
     images, a data set in a known layout, or a folder of DICOM series; segmentations are not
     needed. The predictions are written to the folder OUTPUT, in the format of the images.
 
-    Run again, it does only what is missing. A subject that cannot be predicted does not stop the
-    others. The exit status is 0 if all were predicted (or were there), 1 if some failed, 2 if it
-    cannot be done.
+    Run again, it does only what is missing. A file that a subject is read from is never written to,
+    and without --overwrite no file that predictions.json in OUTPUT does not list. A subject that
+    cannot be predicted does not stop the others. The exit status is 0 if all were predicted (or
+    were there), 1 if some failed, 2 if it cannot be done.
     """
     from miscnn.exceptions import ConfigurationError, PredictionError, reason_of
 
@@ -178,8 +181,8 @@ def predict(
     changes = {name: value for name, value in settings.items() if value is not None}
     before = _written(output)
     failed: dict[str, str] = {}
-    # What it warns of are those that failed, which are told in the end.
-    logging.getLogger("miscnn.neural_network.prediction").setLevel(logging.ERROR)
+    there = _There()
+    there.listen()
     try:
         model.predict(
             inputs[0] if len(inputs) == 1 else list(inputs),
@@ -192,20 +195,52 @@ def predict(
             scratch_path=scratch,
         )
     except PredictionError as error:
-        failed = {index: reason_of(e, index) for index, e in error.failures.items()}
+        failed = {i: _as_option(reason_of(e, i)) for i, e in error.failures.items()}
     except ConfigurationError as error:
-        raise Failure(str(error).replace("overwrite=True", "--overwrite")) from error
+        raise Failure(_as_option(str(error))) from error
+    finally:
+        there.leave()
     written = sorted(path for path, state in _written(output).items() if before.get(path) != state)
     if as_json:
-        echo_json({"output": output, "written": written, "failed": failed})
+        told = {"output": output, "written": written, "there": there.number, "failed": failed}
+        echo_json(told)
     else:
         if not quiet:
-            there = len(before.keys() - set(written))
-            more = f"; {there} were there already" if there and not overwrite else ""
+            number = there.number
+            more = f"; {number} subject(s) were there already" if number else ""
             click.echo(f"Wrote {len(written)} file(s) to {output}{more}")
         show_failures(failed)
     if failed:
         click.get_current_context().exit(1)
+
+
+class _There(logging.Filter):
+    """Learns how many subjects were predicted before, and keeps quiet of what is told in the end.
+
+    Those are also the subjects that failed, of which the prediction warns.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+        self._logger = logging.getLogger("miscnn.neural_network.prediction")
+        self._level = self._logger.level
+
+    def listen(self) -> None:
+        self._logger.addFilter(self)
+        self._logger.setLevel(logging.INFO)
+
+    def leave(self) -> None:
+        self._logger.setLevel(self._level)
+        self._logger.removeFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self.number += int(getattr(record, "there", 0))
+        return record.levelno >= logging.ERROR
+
+
+def _as_option(text: str) -> str:
+    return text.replace("overwrite=True", "--overwrite")
 
 
 def _settings(model: Any, changes: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from miscnn._cli_common import (
     speaker,
     summary_rows,
 )
-from miscnn._cli_values import Converted, typed_value
+from miscnn._cli_values import Converted, settings_of, typed_value
 
 if TYPE_CHECKING:
     from miscnn.pipeline import Pipeline
@@ -74,12 +74,12 @@ def train(
 
     Evaluates first if the file has a section [evaluation]. Interrupted, the same command goes on
     where it was. All that is wrong with the file is told at once, with its lines. The exit status
-    is 0 if all went well, 2 if it cannot be done.
+    is 0 if all went well, 2 if it cannot be done, 130 if it was interrupted.
     """
     from miscnn.pipeline import Pipeline
 
-    overrides = {**dict(settings), **({"training.epochs": epochs} if epochs is not None else {})}
-    pipeline = Pipeline.from_file(file, overrides)
+    options = {} if epochs is None else {"training.epochs": ("--epochs", epochs)}
+    pipeline = Pipeline.from_file(file, settings_of(settings, options))
     quiet = quiet or as_json
     if dry_run:
         plan = _plan(pipeline, output)
@@ -98,6 +98,7 @@ def train(
                 "bundle": str(result.bundle),
                 "training": list(result.training),
                 "validation": list(result.validation),
+                "trained": result.trained,
                 "history": result.history.history,
                 "evaluation": None
                 if result.evaluation is None or scores is None
@@ -110,11 +111,15 @@ def train(
     elif not quiet:
         if scores is not None:
             click.echo(f"Scores of subjects that their network has not seen:\n{scores}\n")
-        click.echo(
-            f"Trained on {len(result.training)} subjects"
-            + (f", validated on {len(result.validation)}" if result.validation else "")
-            + f". Wrote the bundle {result.bundle}"
-        )
+        who = f"{len(result.training)} subjects"
+        who += f", validated on {len(result.validation)}" if result.validation else ""
+        if not result.trained:
+            click.echo(
+                f"Nothing was trained: the checkpoints hold all {result.history.epochs} epochs "
+                "(--set training.resume=false begins anew)."
+            )
+        done = "Trained" if result.trained else "It was trained"
+        click.echo(f"{done} on {who}. Wrote the bundle {result.bundle}")
 
 
 def _plan(pipeline: Pipeline, output: str | None) -> dict[str, Any]:

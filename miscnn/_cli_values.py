@@ -6,7 +6,7 @@ import ast
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ _BARE_LIST = re.compile(rf"\[({_WORD}(?:,{_WORD})+)\]")  # "[ab]" is rather a pa
 
 def typed_value(text: str) -> Any:
     """Return what a user means who writes ``{'files': 3}`` or ``[CT, MR]``, besides JSON."""
-    with suppress(json.JSONDecodeError, RecursionError):
+    with suppress(ValueError, RecursionError):  # also of an integer of very many digits
         return json.loads(text)
     with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         literal = ast.literal_eval(text.strip())
@@ -31,6 +31,38 @@ def typed_value(text: str) -> Any:
             return list(literal) if isinstance(literal, tuple) else literal
     words = _BARE_LIST.fullmatch(text.strip())
     return [word.strip() for word in words[1].split(",")] if words else text
+
+
+def settings_of(
+    pairs: Iterable[tuple[str, Any]], options: Mapping[str, tuple[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Return what several ``--set`` say.
+
+    Parameters
+    ----------
+    pairs : iterable of (name, value)
+    options : mapping of str to (str, value), optional
+        By name: other options that say the same, and what they say. They are part of the result.
+
+    Raises
+    ------
+    UsageError
+        If two contradict each other: a value is said twice and is not the same, or a whole is
+        said after a part of it.
+    """
+    said = {name: (option, value) for name, (option, value) in (options or {}).items()}
+    for name, value in pairs:
+        for other, (option, before) in said.items():
+            if other == name and (type(before) is not type(value) or before != value):
+                raise click.UsageError(
+                    f"--set {name}={value} contradicts {option}={before}; say it once"
+                )
+            if other.startswith(f"{name}."):
+                raise click.UsageError(
+                    f"--set {name}={value} would replace {option}; say it before"
+                )
+        said[name] = ("--set " + name, value)
+    return {name: value for name, (_, value) in said.items()}
 
 
 class Converted(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only

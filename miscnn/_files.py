@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import platform
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+_TEMPORARY = re.compile(r"\.writing-([0-9a-f]{8})-([0-9]+)-[0-9a-f]{12}(\.[^/]*)?", re.DOTALL)
+_REPLACED = "-replaced"
+_LONGEST_NAME = 255  # bytes
+_DAY = 86_400  # seconds
+
 
 def temporary_beside(target: Path, suffix: str = "") -> Path:
-    """Return a new name in the folder of ``target``, which :func:`remove_leftovers` knows."""
-    return target.parent / f".writing-{os.getpid()}-{secrets.token_hex(6)}{suffix}"
+    """Return a new name in the folder of ``target``, which :func:`remove_leftovers` knows.
+
+    It tells where it was given, and the number of the process.
+    """
+    return target.parent / f".writing-{_here()}-{os.getpid()}-{secrets.token_hex(6)}{suffix}"
 
 
 @contextmanager
@@ -47,7 +59,7 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(target)
     temporary = temporary_beside(target)
-    replaced = temporary.with_name(temporary.name + "-replaced")
+    replaced = _beside_replaced(temporary, target)
     try:
         yield temporary
         if target.exists():  # no system replaces a folder that is not empty
@@ -64,23 +76,92 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Remove temporary files and folders of processes on this machine that are no more."""
+    """Remove temporary files and folders, in a folder, that nobody writes any more.
+
+    Those of an interrupted replacement stay (:func:`replaced_beside`).
+    """
     for leftover in Path(folder).glob(".writing-*"):
-        if leftover.name.endswith("-replaced"):  # may be all there is of what was replaced
+        if not is_abandoned(leftover) or replaced_beside(leftover):
             continue
-        with suppress(IndexError, ValueError, FileNotFoundError):
-            if _runs(int(leftover.name.split("-")[1])):
-                continue
+        with suppress(FileNotFoundError):
             if leftover.is_dir() and not leftover.is_symlink():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink()
 
 
+def is_abandoned(path: Path) -> bool:
+    """Tell whether this is a temporary file or folder that nobody writes any more.
+
+    The number of a process says nothing on another machine, nor in another container: what comes
+    from there is abandoned when nothing in it has changed for a day.
+    """
+    found = _TEMPORARY.fullmatch(path.name)
+    if found is None:
+        return False
+    if found[1] == _here() and os.name == "posix":
+        return not _runs(int(found[2]))
+    return is_old(path)
+
+
+def is_old(path: Path) -> bool:
+    """Tell whether a file, or a folder with all that is in it, has not changed for a day."""
+    newest = 0.0
+    try:
+        newest = path.lstat().st_mtime
+        if path.is_dir() and not path.is_symlink():
+            newest = max((newest, *(p.lstat().st_mtime for p in path.rglob("*"))))
+    except OSError:  # somebody is at work on it
+        return False
+    return time.time() - newest > _DAY
+
+
+def replaced_beside(temporary: Path) -> Path | None:
+    """Return the folder that a temporary one was to replace, if that was interrupted.
+
+    Its name ends in that of the target, see :func:`target_of`. Both may be all there is.
+    """
+    start = temporary.name + _REPLACED
+    with suppress(OSError):
+        for name in sorted(os.listdir(temporary.parent)):
+            if name == start or name.startswith(start + "-"):
+                return temporary.with_name(name)
+    return None
+
+
+def target_of(replaced: Path) -> tuple[Path, Path | None] | None:
+    """Return the temporary folder, and the target if known, that belong to a replaced folder.
+
+    None if this is none.
+    """
+    start, sign, name = replaced.name.partition(_REPLACED)
+    if not sign or _TEMPORARY.fullmatch(start) is None or name[:1] not in ("", "-"):
+        return None
+    target = replaced.with_name(name[1:]) if name[1:] else None
+    return replaced.with_name(start), target
+
+
+def _beside_replaced(temporary: Path, target: Path) -> Path:
+    name = f"{temporary.name}{_REPLACED}-{target.name}"
+    if not target.name or len(os.fsencode(name)) > _LONGEST_NAME:
+        name = temporary.name + _REPLACED
+    return temporary.with_name(name)
+
+
+def _here() -> str:
+    """Return what tells machines, their starts, and namespaces of processes apart."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    with suppress(OSError):
+        parts.append(str(os.stat("/proc/self/ns/pid").st_ino))
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:8]
+
+
 def _runs(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:  # it is another user's
         return True

@@ -71,7 +71,7 @@ def decompressed(stream: BinaryIO) -> Iterator[bytes]:
     One of :data:`ERRORS`
         If the archive is damaged or cut off; its checksum is always read.
     """
-    pending = stream.read(_BLOCK)
+    pending = _topped_up(b"", stream)
     while pending.startswith(MAGIC):  # else: the end, or padding behind it
         archive = isal_zlib.decompressobj(_GZIP)
         while not archive.eof:
@@ -81,4 +81,14 @@ def decompressed(stream: BinaryIO) -> Iterator[bytes]:
                 raise zlib.error("it ends too early")
             yield piece
             pending = archive.unconsumed_tail
-        pending = archive.unused_data or stream.read(_BLOCK)
+        pending = _topped_up(archive.unused_data, stream)
+
+
+def _topped_up(pending: bytes, stream: BinaryIO) -> bytes:
+    """Read on until there are enough bytes to tell whether another member begins."""
+    while len(pending) < len(MAGIC):
+        more = stream.read(_BLOCK)
+        if not more:
+            break
+        pending += more
+    return pending

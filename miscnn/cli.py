@@ -5,6 +5,7 @@ Everything heavy is imported inside the commands, so that ``miscnn --help`` is q
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,13 @@ import click
 
 from miscnn._cli_bundle import info
 from miscnn._cli_cleanup import cleanup
-from miscnn._cli_common import Failure, is_watched, load_keras_quietly
+from miscnn._cli_common import (
+    INTERRUPTED,
+    Failure,
+    discard_output,
+    is_watched,
+    load_keras_quietly,
+)
 from miscnn._cli_data import OpenedDataSet, data_set_options, is_labelled, show_heading
 from miscnn._cli_evaluate import evaluate
 from miscnn._cli_predict import predict
@@ -32,9 +39,23 @@ class _Group(click.Group):
         except MiscnnError as error:
             raise Failure(str(error)) from error
         except OSError as error:
-            if error.filename is None:  # a closed pipe above all, which click knows about
-                raise
+            if error.filename is None:
+                raise  # see main
             raise Failure(f"{error.filename}: {error.strerror}") from error
+        except (KeyboardInterrupt, click.Abort) as error:
+            # 1, as click has it, is what the commands say of faulty subjects.
+            click.echo("\nInterrupted", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from error
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().main(*args, **options)
+        except OSError as error:  # closed pipes are dealt with by click
+            if not options.get("standalone_mode", True):
+                raise
+            discard_output()
+            Failure(f"cannot write the output: {error.strerror or error}").show()
+            sys.exit(Failure.exit_code)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

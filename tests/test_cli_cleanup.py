@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from miscnn._files import temporary_beside
+from miscnn import _files
+from miscnn._files import atomic_folder, temporary_beside
 from miscnn.cli import main
 from miscnn.data_loading.geometry import Geometry
 from miscnn.processing.cache import SampleCache
@@ -17,6 +18,7 @@ from miscnn.processing.prepared import PreparedSample
 
 _DEAD = 2**22 + 1  # above the highest number that Linux gives a process
 _HEX = "0123456789abcdef0123"
+_START = f".writing-{_files._here()}-{_DEAD}"
 
 
 def run(*arguments: str | Path) -> Result:
@@ -41,13 +43,13 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "run" / f"batches-{_HEX}").mkdir()
     for name in ("images-000000.npy", "labels-000000.npy", "complete.json"):
         (tmp_path / "run" / f"batches-{_HEX}" / name).write_bytes(b"12345")
-    (tmp_path / f".writing-{_DEAD}-0123456789ab.nii.gz").write_bytes(b"1234567")
-    (tmp_path / f".writing-{_DEAD}-0123456789ac").mkdir()
+    (tmp_path / f"{_START}-0123456789ab.nii.gz").write_bytes(b"1234567")
+    (tmp_path / f"{_START}-0123456789ac").mkdir()
     temporary_beside(tmp_path / "x.nii", ".nii").write_bytes(b"of this process")
     for name in (
         "case.nii.gz",
         ".writing-abc-0123456789ab",
-        f".writing-{_DEAD}-0123",
+        f"{_START}-0123",
         f"mine-{_HEX}/sample.json",  # says nothing of a prepared sample
         f"batches-{_HEX[::-1]}/thesis.doc",
         f"run/prepared/b-{_HEX}/image.b2nd",
@@ -72,10 +74,10 @@ def test_only_what_miscnn_wrote_is_found(folder: Path) -> None:
     assert set(found) == {
         f"run/prepared/a-{_HEX}",
         f"run/batches-{_HEX}",
-        f".writing-{_DEAD}-0123456789ab.nii.gz",
-        f".writing-{_DEAD}-0123456789ac",
+        f"{_START}-0123456789ab.nii.gz",
+        f"{_START}-0123456789ac",
     }
-    assert found[f".writing-{_DEAD}-0123456789ab.nii.gz"] == ("leftovers", 7)
+    assert found[f"{_START}-0123456789ab.nii.gz"] == ("leftovers", 7)
     assert found[f"run/batches-{_HEX}"] == ("batches", 15)
     assert found[f"run/prepared/a-{_HEX}"][0] == "prepared"
     assert found[f"run/prepared/a-{_HEX}"][1] > 100
@@ -105,8 +107,11 @@ def test_an_interrupted_preparation_is_left_over_after_a_day(tmp_path: Path) -> 
     assert found_in(tmp_path) == {}
     yesterday = time.time() - 90_000
     os.utime(temporary, (yesterday, yesterday))
+    assert found_in(tmp_path) == {}  # a file in it was written just now
+    os.utime(temporary / "image.b2nd", (yesterday, yesterday))
     assert found_in(tmp_path) == {"prepared/.writing-ab_cd123": ("leftovers", 3)}
     (temporary / "other").write_text("")
+    os.utime(temporary / "other", (yesterday, yesterday))
     os.utime(temporary, (yesterday, yesterday))
     assert found_in(tmp_path) == {}
 
@@ -116,9 +121,73 @@ def test_a_folder_named_twice_is_counted_once(folder: Path) -> None:
     assert len(told["found"]) == 4
 
 
+def test_a_folder_in_another_is_no_failure(folder: Path) -> None:
+    inner = folder / f"{_START}-0123456789ac"
+    (inner / f"{_START}-0123456789ad").mkdir()
+    result = run(folder, inner, folder / "run" / "prepared", "--json")
+    told = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert told["failed"] == {}
+    assert len(told["found"]) == 4
+    assert not inner.exists()
+
+
+def test_what_is_gone_already_is_no_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(item: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("miscnn._cli_cleanup._remove", gone)
+    assert run(folder).exit_code == 0
+
+
+def test_a_folder_of_the_users_stays_when_it_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "prepared").mkdir()
+    (tmp_path / "prepared" / f"{_START}-0123456789ab.json").write_text("half")
+    assert run(tmp_path).exit_code == 0
+    assert list(tmp_path.rglob("*")) == [tmp_path / "prepared"]
+
+
+def test_descriptions_that_go_too_deep_stop_nothing(folder: Path) -> None:
+    deep = folder / f"deep-{_HEX}"
+    deep.mkdir()
+    (deep / "sample.json").write_text("[" * 200_000)
+    result = run(folder)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1].endswith("in all, 4 removed")
+    assert deep.exists()
+
+
+def test_an_interrupted_replacement_stays_and_is_told(tmp_path: Path) -> None:
+    new, old = tmp_path / f"{_START}-0123456789ab", f"{_START}-0123456789ab-replaced-bundle"
+    for folder in (new, tmp_path / old):
+        (folder / f"batches-{_HEX}").mkdir(parents=True)
+        (folder / "model.keras").write_text("weights")
+    before = sorted(tmp_path.rglob("*"))
+    result = run(tmp_path)
+    assert result.exit_code == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    assert f"the replacement of {tmp_path / 'bundle'} was interrupted" in result.stdout
+    assert f"rename the one that you want to {tmp_path / 'bundle'}" in result.stdout
+    assert len(json.loads(run(tmp_path, "--json").stdout)["kept"]) == 1
+    new.rename(tmp_path / "bundle")
+    assert "bundle is there: delete what you do not need" in run(tmp_path).stdout
+    assert (tmp_path / old / "model.keras").exists()
+
+
+def test_a_replacement_that_goes_on_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    with atomic_folder(tmp_path / "bundle") as temporary:
+        temporary.mkdir()
+        (tmp_path / "bundle").rename(f"{temporary}-replaced-bundle")
+        assert json.loads(run(tmp_path, "--json").stdout) == {
+            "dry_run": False, "found": [], "bytes": 0, "failed": {}, "kept": [],
+        }  # fmt: skip
+        assert Path(f"{temporary}-replaced-bundle").exists()
+
+
 def test_what_cannot_be_removed_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
+    def refuse(item: object) -> None:
+        raise PermissionError(13, "Permission denied", str(item))
 
     monkeypatch.setattr("miscnn._cli_cleanup._remove", refuse)
     result = run(folder, "--only", "batches")

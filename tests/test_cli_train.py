@@ -58,7 +58,7 @@ colours = { 1 = "#ff0000" }
 """
 
 
-def run(*arguments: str | Path) -> Result:
+def run(*arguments: str | int | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
@@ -99,9 +99,41 @@ def test_a_second_run_takes_over_what_is_done(folder: Path) -> None:
     result = run("train", folder / "p.toml", "--output", folder / "out")
     assert result.exit_code == 0, result.output
     assert (folder / "out" / "evaluation" / "run.json").stat().st_mtime_ns == before
-    assert "Trained on 3 subjects, validated on 1. Wrote the bundle " in result.stdout
+    assert "Nothing was trained: the checkpoints hold all 1 epochs" in result.stdout
+    assert "It was trained on 3 subjects, validated on 1. Wrote the bundle " in result.stdout
     assert "95 % CI" in result.stdout
     assert run("train", folder / "p.toml", "--output", folder / "out", "-q").stdout == ""
+
+
+def test_other_labels_under_the_same_names_are_no_training_to_go_on_with(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "data", tmp_path / "data")
+    text = _PIPELINE[: _PIPELINE.index("[evaluation]")]
+    (tmp_path / "p.toml").write_text(text)
+    command = ("train", tmp_path / "p.toml")
+    first = run(*command)
+    assert first.exit_code == 0, first.output
+    assert "Nothing was trained" not in first.stdout
+    weights = (tmp_path / "bundle" / "model.keras").stat().st_mtime_ns
+    again = run(*command)
+    assert again.exit_code == 0, again.output
+    assert "Nothing was trained: the checkpoints hold all 1 epochs" in again.stdout
+    assert "\nIt was trained on 3 subjects" in again.stdout
+    assert not json.loads(run(*command, "--json").stdout)["trained"]
+    label = tmp_path / "data" / "case_1" / "segmentation.nii.gz"
+    image = nib.load(label)
+    empty = np.zeros(image.shape, np.uint8)
+    empty[4:9, 4:9, 4:9] = 1
+    nib.save(nib.Nifti1Image(empty, image.affine), label)
+    weights = (tmp_path / "bundle" / "model.keras").stat().st_mtime_ns
+    refused = run(*command)
+    assert refused.exit_code == 2
+    assert "the files of 1 subject(s) have changed since (case_1). Begin anew" in refused.stderr
+    assert (tmp_path / "bundle" / "model.keras").stat().st_mtime_ns == weights
+    anew = run(*command, "--set", "training.resume=false")
+    assert anew.exit_code == 0, anew.output
+    assert "Nothing was trained" not in anew.stdout
 
 
 def test_a_dry_run_writes_nothing(folder: Path) -> None:
@@ -126,6 +158,12 @@ def test_a_dry_run_writes_nothing(folder: Path) -> None:
         ("training.validation=[nobody, x]", "names nobody, x, which is not among the 4 subjects"),
         ("bundle.colours={'1': 'redd'}", "--set bundle.colours: [bundle]"),
         ("data.path=nowhere", "nowhere"),
+        ("network.learning_rate=-1", "learning_rate = -1: expected a positive number"),
+        ("network.loss={'type': 'keras.Nope'}", "'keras.Nope': expected one of keras.Binary"),
+        ("training.x=" + "1" * 5000, "[training] x is not known"),
+        ("training.x=" + "[" * 900 + "]" * 900, "nested deeper than 32 levels"),
+        ("bundle.folder=..", "a bundle needs a folder of its own"),
+        ("bundle.folder=/", "= '/': holds the pipeline's folder"),
         ("training.epochs", "expected SECTION.KEY=VALUE, such as training.epochs=3"),
         ("trainng.epochs=3", "--set trainng.epochs: [trainng] is not known"),
     ],
@@ -142,14 +180,67 @@ def test_what_cannot_be_done_is_told_before_anything_is_built(
         assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "training.epochs=7", "--set", "training.epochs=8"],
+         "--set training.epochs=8 contradicts --set training.epochs=7; say it once"),
+        (["--set", "training.epochs=8", "--epochs", "9"],
+         "--set training.epochs=8 contradicts --epochs=9; say it once"),
+        (["--set", "network.architecture.depth=1", "--set", "network.architecture=NNUNet"],
+         "would replace --set network.architecture.depth; say it before"),
+    ],
+)  # fmt: skip
+def test_contradictions_are_refused(arguments: list[str], message: str, folder: Path) -> None:
+    result = run("train", folder / "p.toml", "--dry-run", *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+def test_what_is_said_twice_alike_is_no_contradiction(folder: Path) -> None:
+    said = ("--set", "training.epochs=9", "--epochs", "9", "--set", "training.epochs=9")
+    parts = ("--set", "network.architecture=UNetPlain", "--set", "network.architecture.depth=2")
+    result = run("train", folder / "p.toml", "--dry-run", "--json", *said, *parts)
+    document = json.loads(result.stdout)["document"]
+    assert document["training"]["epochs"] == 9
+    assert document["network"]["architecture"]["type"] == "UNetPlain"
+    assert document["network"]["architecture"]["depth"] == 2
+    assert run("verify", folder / "data", "--classes", 3, "--set", "classes=4").exit_code == 2
+    assert run("inspect", folder / "data", "--classes", 3, "--set", "classes=3").exit_code == 0
+
+
+def test_an_interruption_has_an_exit_status_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, "check", interrupted)
+    result = run("train", folder / "p.toml")
+    assert result.exit_code == 130
+    assert result.stderr == "\nInterrupted\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+@pytest.mark.parametrize("arguments", [["info", "out/bundle"], ["--help"], ["train", "--help"]])
+def test_output_that_cannot_be_written_is_one_line(arguments: list[str], folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "miscnn", *arguments],
+            cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "Error: cannot write the output: No space left on device\n"
+
+
 def test_info(folder: Path) -> None:
     result = run("info", folder / "out" / "bundle")
     assert result.exit_code == 0, result.output
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["name", "a", "test"] in lines
     assert ["licence", "CC0-1.0"] in lines
-    assert ["label", "1,", "name", "kidney,", "colour", "#ff0000,", "value", "1"] in lines
-    assert max(map(len, result.stdout.splitlines())) <= 100
+    assert ["kidney", "1", "#ff0000", "1"] in lines  # a row of the table of labels
+    assert max(map(len, result.stdout.splitlines())) <= 120  # the table of scores is wide
     document = json.loads(run("info", folder / "out" / "bundle", "--json").stdout)
     assert document["architecture"] == "UNetStandard"
     assert document["fingerprint"]["subjects"] == 3
@@ -316,6 +407,13 @@ def test_evaluate_predictions_a_bundle_and_a_pipeline(folder: Path, tmp_path: Pa
     assert "1 subject(s) failed:" in partly.stderr
     assert "case_1" in partly.stderr
     assert "case_1" not in (tmp_path / "c" / "scores.tsv").read_text()
+    (tmp_path / "c" / "notes.tsv").write_text("mine")
+    (tmp_path / "none").mkdir()
+    nobody = run("evaluate", data, "--predictions", tmp_path / "none", "--output", tmp_path / "c")
+    assert nobody.exit_code == 1
+    assert [p.name for p in (tmp_path / "c").iterdir()] == [
+        "notes.tsv"
+    ]  # no scores of earlier runs
     third = run("evaluate", folder / "p.toml", "--output", tmp_path / "d")
     assert third.exit_code == 0, third.output
     assert (tmp_path / "d" / "evaluation" / "scores.tsv").is_file()

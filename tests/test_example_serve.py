@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import importlib.util
 import io
@@ -245,7 +246,36 @@ def test_several_series_are_listed_and_one_can_be_chosen(client: Any, tmp_path: 
     check_discretion(answer, tmp_path)
     answer = post(client, zipped(files), "?series=12&outputs=volumes")
     assert answer.status_code == 200, answer.text
-    assert post(client, zipped(files), "?series=4").status_code == 422
+    answer = post(client, zipped(files), "?series=4")
+    assert (answer.status_code, answer.json()["series"]) == (422, [3, 12])
+
+
+def test_a_series_that_there_is_not_is_not_recommended(client: Any, tmp_path: Path) -> None:
+    content = zipped(series(tmp_path / "a", SeriesNumber=2, SeriesDescription=PATIENT))
+    answer = post(client, content, "?series=3")
+    assert (answer.status_code, answer.json()["series"]) == (422, [2])
+    error = answer.json()["error"]
+    assert "none of 1 series fit for series=3: [1] number 2, " in error
+    assert error.endswith(". Choose by ?series=NUMBER")
+    check_discretion(answer, tmp_path)
+    assert post(client, content, "?series=2&outputs=volumes").status_code == 200
+
+
+def test_series_of_one_number_cannot_be_chosen(client: Any, tmp_path: Path) -> None:
+    files = {**series(tmp_path / "a", SeriesNumber=3), **series(tmp_path / "b", SeriesNumber=3)}
+    assert post(client, zipped(files)).json()["series"] == [3]
+    answer = post(client, zipped(files), "?series=3")
+    assert (answer.status_code, answer.json()["series"]) == (422, [])
+    assert answer.json()["error"].endswith(". Send the files of one series alone")
+
+
+def test_what_is_wrong_with_a_chosen_series_is_told(client: Any, tmp_path: Path) -> None:
+    """It is no question of the choice, though there are others."""
+    first, second = series(tmp_path / "a", SeriesNumber=3), series(tmp_path / "b", SeriesNumber=4)
+    del first[sorted(first)[3]]
+    answer = post(client, zipped({**first, **second}), "?series=3")
+    assert (answer.status_code, set(answer.json())) == (422, {"error"})
+    assert "Choose by" not in answer.text
 
 
 def check_discretion(answer: Any, tmp_path: Path) -> None:
@@ -393,9 +423,49 @@ def test_a_form_holds_one_whole_file(client: Any) -> None:
         assert answer.status_code == status, answer.text
 
 
-@pytest.mark.parametrize("query", ["?format=png", "?outputs=all", "?series=x"])
-def test_options_that_there_are_not(client: Any, query: str) -> None:
-    assert post(client, nifti(), query).status_code == 422
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("?format=png", "format: Input should be 'dicom-seg', 'rtstruct' or 'nifti'"),
+        ("?outputs=all", "outputs: Input should be 'labels' or 'volumes'"),
+        ("?series=x", "series: Input should be a valid integer"),
+        ("?output=volumes", "no parameter 'output'; expected some of format, outputs, series"),
+        ("?a%0Ab=1&Format=nifti", r"no parameter 'Format', 'a\nb'; expected"),
+    ],
+)
+def test_options_that_there_are_not(client: Any, query: str, told: str) -> None:
+    answer = post(client, nifti(), query)
+    assert (answer.status_code, list(answer.json())) == (422, ["error"])
+    assert told in answer.json()["error"]
+    assert "\n" not in answer.json()["error"]
+
+
+def test_several_wrong_options_are_all_told(client: Any) -> None:
+    error = post(client, nifti(), "?format=png&series=x").json()["error"]
+    assert error.startswith("format: ")
+    assert "; series: " in error
+
+
+def test_refusals_of_the_framework_have_the_same_form(
+    new_client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = new_client()
+    answer = client.get("/nowhere")
+    assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
+    answer = client.get("/predict")
+    assert (answer.status_code, answer.json()) == (405, {"error": "Method Not Allowed"})
+    assert answer.headers["allow"] == "POST"
+    # Mistakes outside of the prediction; the test client would hand them on.
+    quiet = testclient.TestClient(client.app, raise_server_exceptions=False)
+    for error, status in ((OSError(errno.ENOSPC, PATIENT), 507), (RuntimeError(PATIENT), 500)):
+        monkeypatch.setattr(tempfile, "mkdtemp", lambda error=error, **_: throw(error))
+        answer = quiet.post("/predict", content=nifti())
+        assert (answer.status_code, list(answer.json())) == (status, ["error"])
+        assert PATIENT not in answer.text
+
+
+def throw(error: Exception) -> None:
+    raise error
 
 
 def test_a_format_of_dicom_for_what_is_none(client: Any) -> None:

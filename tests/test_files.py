@@ -5,11 +5,23 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from miscnn._files import atomic_folder, atomic_path, remove_leftovers, write_json, write_text
+from miscnn import _files
+from miscnn._files import (
+    atomic_folder,
+    atomic_path,
+    remove_leftovers,
+    temporary_beside,
+    write_json,
+    write_text,
+)
+
+_TOKEN = "0123456789ab"
+_DAY = 86_400
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
@@ -98,16 +110,107 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_leftovers_of_ended_processes_are_removed_files_and_folders(tmp_path: Path) -> None:
+@pytest.fixture
+def ended() -> int:
+    """Return the number of a process that is no more."""
     process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                              capture_output=True, text=True, check=True)  # fmt: skip
-    ended = int(process.stdout)
-    (tmp_path / f".writing-{ended}-aa.json").write_text("half")
-    (tmp_path / f".writing-{ended}-bb").mkdir()
-    (tmp_path / f".writing-{ended}-bb" / "x").write_text("half")
-    (tmp_path / f".writing-{ended}-cc-replaced").mkdir()  # may be all there is of an earlier one
-    (tmp_path / f".writing-{os.getpid()}-dd").write_text("at work")
+    return int(process.stdout)
+
+
+def age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def test_leftovers_of_ended_processes_are_removed_files_and_folders(
+    tmp_path: Path, ended: int
+) -> None:
+    start = f".writing-{_files._here()}-{ended}-{_TOKEN}"
+    (tmp_path / f"{start}.json").write_text("half")
+    (tmp_path / start).mkdir()
+    (tmp_path / start / "x").write_text("half")
+    own = temporary_beside(tmp_path / "a.nii.gz", ".nii.gz")
+    own.write_text("at work")
+    age(own, 2 * _DAY)  # a long time, but the process is there
+    (tmp_path / ".writing-by-hand").write_text("not ours")
     remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [f".writing-{ended}-cc-replaced", f".writing-{os.getpid()}-dd"]
-    )
+    assert {path.name for path in tmp_path.iterdir()} == {own.name, ".writing-by-hand"}
+
+
+def test_those_of_other_machines_and_containers_stay_for_a_day(tmp_path: Path, ended: int) -> None:
+    there = "00000000" if _files._here() != "00000000" else "11111111"
+    young = tmp_path / f".writing-{there}-{ended}-{_TOKEN}.json"
+    old = tmp_path / f".writing-{there}-{os.getpid()}-{_TOKEN}.json"  # a process of that number
+    folder = tmp_path / f".writing-{there}-{ended}-{_TOKEN}"
+    (folder / "deep").mkdir(parents=True)
+    for path in (young, old, folder / "deep" / "model.keras"):
+        path.write_text("half")
+    age(young, _DAY - 600)
+    for path in (old, folder / "deep", folder):
+        age(path, _DAY + 600)
+    remove_leftovers(tmp_path)
+    # the folder was begun long ago, and a file in it was written just now
+    assert sorted(tmp_path.iterdir()) == sorted([young, folder])
+    age(folder / "deep" / "model.keras", _DAY + 600)
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [young]
+
+
+@pytest.mark.parametrize("what", ["machine", "namespace"])
+def test_places_are_told_apart(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _files._here()
+    assert before == _files._here()
+    if what == "machine":
+        monkeypatch.setattr("platform.node", lambda: "another")
+    else:
+        if not Path("/proc/self/ns/pid").exists():
+            pytest.skip("this system has no namespaces")
+        real = os.stat
+
+        def other(path: object, *arguments: object, **options: object) -> object:
+            if path == "/proc/self/ns/pid":
+                return os.stat_result([0, 4026531836 + 7, *([0] * 8)])
+            return real(path, *arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr("os.stat", other)
+    assert _files._here() != before
+
+
+def test_a_replacement_that_was_killed_keeps_the_old_and_the_new(tmp_path: Path) -> None:
+    script = """
+import os, sys, pathlib
+from miscnn._files import atomic_folder
+def killed(self, target):
+    if not self.name.endswith("-replaced-bundle") and self.name.startswith(".writing-"):
+        os._exit(9)
+    return os.rename(self, target)
+pathlib.Path.rename = killed
+with atomic_folder(sys.argv[1]) as new:
+    new.mkdir()
+    (new / "model").write_text("new")
+"""
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "model").write_text("old")
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "bundle"], check=False)
+    assert done.returncode == 9
+    assert not (tmp_path / "bundle").exists()
+    before = sorted(tmp_path.iterdir())
+    assert len(before) == 2
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+    new, old = before
+    assert _files.replaced_beside(new) == old
+    assert _files.target_of(old) == (new, tmp_path / "bundle")
+    assert (new / "model").read_text() == "new"
+    assert (old / "model").read_text() == "old"
+
+
+def test_the_longest_name_of_a_folder_can_be_replaced(tmp_path: Path) -> None:
+    target = tmp_path / ("a" * 255)
+    for content in ("old", "new"):
+        with atomic_folder(target) as temporary:
+            temporary.mkdir()
+            (temporary / content).write_text(content)
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]

@@ -122,6 +122,32 @@ steps.1 = [{ type = "KeepLargest", number = 2 }, { type = "FillHoles" }]
          "warmup is 2.0; expected the share"),
         ("[training]\nvalidation = 1.5", "line 8: [training] validation = 1.5: expected a share"),
         ("[training]\nrestore_best = true", "restore_best = true: needs subjects to validate on"),
+        ("[network]\nlearning_rate = -1", "line 8: [network] learning_rate = -1: expected a "
+         "positive number, such as 1e-3"),
+        ("[network]\nlearning_rate = inf", "line 8: [network] learning_rate = inf: expected a po"),
+        ("[network]\nworkers = -5", "line 8: [network] workers = -5: expected 1 or more"),
+        ("[network]\nema = 1.0", "line 8: [network] ema = 1.0: expected a momentum between 0"),
+        ("[network]\nweight_decay = -0.1", "line 8: [network] weight_decay = -0.1: expected 0 o"),
+        ('[network]\nloss = { type = "keras.Nope" }', "line 8: [network.loss] type = "
+         "'keras.Nope': expected one of keras.BinaryCrossentropy"),
+        ('[network]\nloss = "keras.huber"', "did you mean 'keras.Huber'?"),
+        ('[network]\nloss = "keras.AUC"', "line 8: [network] loss = 'keras.AUC': expected one"),
+        ('[network]\nmetrics = ["keras.AUC"]', None),
+        ('[network]\noptimizer = "adm"', "line 8: [network] optimizer = 'adm': expected one of "
+         "adadelta, "),
+        ('[network]\noptimizer = { type = "Adm" }', "[network.optimizer] type = 'Adm': expected"),
+        ('[network]\noptimizer = { type = "AdamW", weight_decay = 0.1 }', None),
+        ('[network]\noptimizer = "sgd"', None),
+        ("[training]\nearly_stopping = 0", "line 8: [training] early_stopping = 0: expected 1"),
+        ("[training]\nmax_minutes = inf\n", "line 8: [training] max_minutes = inf: expected a"),
+        ('[evaluation]\nsplitter = "slices"', "line 8: [evaluation.splitter] type = 'slices': "
+         "expected one of random, SliceSortedKFold"),
+        ('[evaluation]\nmethod = "split"\npercentage = 1.0', "line 9: [evaluation] percentage = "
+         "1.0: expected a share between 0 and 1"),
+        ('[bundle]\nfolder = ""', 'line 8: [bundle] folder is empty; expected a path'),
+        ('[bundle]\nfolder = "."', "line 8: [bundle] folder = '.': a bundle needs a folder of "
+         "its own, such as 'bundle'"),
+        ('[bundle]\nfolder = "./.."', "line 8: [bundle] folder = './..': a bundle needs a fold"),
         ("[training]\nepochs = 0", "line 8: [training] epochs = 0: expected 1 or more"),
         ('[evaluation]\nmethod = "kfold"', "expected one of cross-validation, split, leave-one-"),
         ('[evaluation]\npercentage = 0.3', "percentage is for method = 'split' only"),
@@ -196,6 +222,69 @@ def test_values_can_be_put_in_place_of_the_files(tmp_path: Path) -> None:
         Pipeline.from_file(path, {"training.epochs": "x"})
     with pytest.raises(ConfigurationError, match="'2' is no position in a list of 2"):
         Pipeline.from_file(path, {"preprocessor.subfunctions.2.clip": False})
+
+
+@pytest.mark.parametrize("name", ["evaluation", "training", "network", "bundle", "prediction"])
+def test_a_section_that_is_named_has_its_defaults(name: str, tmp_path: Path) -> None:
+    toml = Pipeline.from_file(written(tmp_path, f"{_BASE}[{name}]\n"))
+    base = "data: {path: scans}\npreprocessor: {batch_size: 2, patch_shape: [8, 8, 8]}\n"
+    for text in (f"{name}:", f"{name}: null", f"{name}: {{}}"):
+        assert Pipeline.from_file(written(tmp_path, f"{base}{text}\n", "p.yaml")) == toml
+    assert name in toml.to_dict()
+    assert toml.to_dict().get("evaluation", {}).get("folds") == (
+        3 if name == "evaluation" else None
+    )
+    if name == "evaluation":
+        without = Pipeline.from_file(tmp_path / "p.toml", {name: "none"})
+        assert without == Pipeline.from_file(written(tmp_path, _BASE, "q.toml"))
+
+
+def test_what_constructors_refuse_has_a_line(tmp_path: Path) -> None:
+    """Also where it is found out only when the network is built, by another library."""
+    (tmp_path / "scans").mkdir()
+    for line, message in (
+        ('loss = { type = "keras.Huber", dlta = 1 }', r"line 8: \[network\] loss: .*dlta"),
+        ('optimizer = { type = "Adam", beta_9 = 1 }', r"line 8: \[network\] optimizer: .*beta_9"),
+        ('architecture = { type = "UNetStandard", depth = -1 }', r"line 8: \[network"),
+    ):
+        pipeline = Pipeline.from_file(written(tmp_path, f"{_BASE}[network]\n{line}\n"))
+        with pytest.raises(PipelineError, match=f"p.toml, {message}"):
+            pipeline._built(_data_io(tmp_path))
+    path = written(tmp_path, f'{_BASE}[network]\noptimizer = {{ type = "Adam", beta_1 = 0.8 }}\n')
+    optimizer = Pipeline.from_file(path)._built(_data_io(tmp_path)).model.optimizer
+    assert (type(optimizer).__name__, optimizer.beta_1) == ("Adam", 0.8)
+    assert float(optimizer.learning_rate) == pytest.approx(1e-3)
+
+
+def _data_io(folder: Path) -> Any:
+    import numpy as np
+
+    from miscnn.data_loading.interfaces import DictionaryInterface
+
+    image = np.zeros((8, 8, 8), np.float32)
+    subjects = {"a": (image, image.astype(np.uint8))}
+    return miscnn.DataIO(
+        DictionaryInterface(subjects, 1, 2, True), None, folder / "o", folder / "b"
+    )
+
+
+def test_errors_of_a_running_training_are_not_those_of_its_arguments() -> None:
+    pipeline = Pipeline(minimal())
+    for error in (ValueError("x"), TypeError("x")):
+        with pytest.raises(type(error)) as caught, pipeline._running("training"):
+            raise error
+        assert not isinstance(caught.value, PipelineError)
+        with pytest.raises(PipelineError, match=r"\[training\]: x"), pipeline._told("training"):
+            raise error
+
+
+def test_a_home_folder_that_is_not_known_is_no_crash(tmp_path: Path) -> None:
+    path = written(tmp_path, _BASE.replace("scans", "~nobody-of-this-name/y"))
+    pipeline = Pipeline.from_file(path)
+    with pytest.raises(MissingFileError, match="~nobody-of-this-name"):
+        pipeline.check()
+    pipeline.to_file(tmp_path / "q.toml")
+    assert Pipeline.from_file(tmp_path / "q.toml") == pipeline
 
 
 def test_the_number_of_folds_is_that_of_the_splitter() -> None:

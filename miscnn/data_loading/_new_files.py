@@ -142,18 +142,20 @@ def in_table(path: Path, interface: DataInterface) -> list[Files]:
 def distinct(found: Sequence[Files | Found]) -> list[str]:
     """Return a name for each subject; those of one name get the names of their folders before it.
 
+    No name begins with a dot, since the results would be hidden files.
+
     Examples
     --------
     >>> one, two = (Files("ct", (Path(name),)) for name in ("a/x/ct.nii.gz", "b/x/ct.nii.gz"))
     >>> distinct([one, two])
     ['a_x_ct', 'b_x_ct']
     """
-    names = [one.name for one in found]
+    names = [_visible(one.name) for one in found]
     counts = Counter(name.casefold() for name in names)  # one file in some file systems
     for name in {name for name in names if counts[name.casefold()] > 1}:
         here = [i for i, other in enumerate(names) if other == name]
         for i, longer in zip(here, _with_folders([found[i] for i in here]), strict=True):
-            names[i] = longer
+            names[i] = _visible(longer)
     taken: set[str] = set()
     for i, name in enumerate(names):
         number = 1
@@ -162,6 +164,11 @@ def distinct(found: Sequence[Files | Found]) -> list[str]:
             names[i] = f"{name}_{number}"
         taken.add(names[i].casefold())
     return names
+
+
+def _visible(name: str) -> str:
+    """Return a name whose files are not hidden."""
+    return name.lstrip(".") or "image"
 
 
 def _with_folders(found: Sequence[Files | Found]) -> list[str]:

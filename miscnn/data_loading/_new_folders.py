@@ -7,8 +7,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from miscnn.data_loading._adapted import adapted, innermost, own_format, unused
+from miscnn.data_loading._adapted import (
+    adapted,
+    format_for,
+    innermost,
+    own_format,
+    stem_of,
+    unused,
+)
 from miscnn.data_loading._label_words import has_label_word
+from miscnn.data_loading._new_checks import check_folder
 from miscnn.data_loading._new_files import Files, Found, grouped
 from miscnn.data_loading._patterns import Pattern, visible_names
 from miscnn.data_loading.data_io import DataIO
@@ -52,8 +60,14 @@ def look_into(folder: Path, data_io: DataIO) -> DataIO | list[Files | Found]:
         If it cannot be told what the images are, or their number for each subject is another one
         than that of the network's channels.
     """
-    interface = data_io.interface
     own = data_io.input_path is not None and folder.samefile(data_io.input_path)
+    found = _look_into(folder, data_io, own)
+    check_folder(folder, found, data_io.interface, own)
+    return found
+
+
+def _look_into(folder: Path, data_io: DataIO, own: bool) -> DataIO | list[Files | Found]:
+    interface = data_io.interface
     trained = _in_trained_layout(folder, data_io, own)
     if trained is not None and (own or not _odd(trained, data_io)):
         return trained
@@ -64,7 +78,7 @@ def look_into(folder: Path, data_io: DataIO) -> DataIO | list[Files | Found]:
     if trained is not None and layout is None:
         return trained
     found = None if layout is None else _by_layout(folder, layout, interface)
-    found = found or _folder_each(folder, data_io)
+    found = found or _folder_each(folder, data_io) or _capitals(folder, interface)
     if not found:
         raise MissingFileError(_nothing(folder, data_io))
     described = "a folder for each subject" if layout is None else layout.description
@@ -226,6 +240,18 @@ def _folder_each(folder: Path, data_io: DataIO) -> list[Files | Found]:
         if found:
             break
     return list(found)
+
+
+def _capitals(folder: Path, interface: DataInterface) -> list[Files | Found]:
+    """Take the images in a folder whose endings are in capitals."""
+    paths = [
+        folder / name
+        for name in visible_names(folder)
+        if format_for(Path(name), interface) not in (None, "DICOM")
+        and not (folder / name).is_dir()
+        and not has_label_word(stem_of(Path(name), interface))
+    ]
+    return list(grouped(paths, interface, sure=False)) if paths else []
 
 
 def _is_output(folder: Path, data_io: DataIO) -> bool:

@@ -14,7 +14,11 @@ from miscnn._scratch import Scratch
 from miscnn.data_loading._checks import make_sample, non_finite, unusable
 from miscnn.data_loading.formats.image_file import is_label_map
 from miscnn.data_loading.geometry import Geometry
-from miscnn.data_loading.interfaces._blockwise import replaced
+from miscnn.data_loading.interfaces._blockwise import (
+    check_sources,
+    replaced,
+    result_files,
+)
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import (
@@ -195,9 +199,11 @@ class DataIO:
         Raises
         ------
         ConfigurationError
-            If the name holds a slash or is empty, or the image itself would be overwritten.
+            If the name holds a slash or is empty, or the subject's own image or segmentation
+            would be overwritten.
         """
         sample = sample.copy()
+        index = sample.index
         labels, ndim = sample.prediction, sample.geometry.ndim
         if name is not None:
             sample.index = self.interface.named(sample.index, _checked_name(name))
@@ -207,6 +213,10 @@ class DataIO:
             if labels.ndim == ndim + 1:
                 labels = labels[..., 0]
             sample.prediction = self._values(labels, sample)
+        classes = labels is None or is_label_map(labels, ndim)
+        folder = Path(self._output(output_path))
+        files = result_files(self.interface, index, name, folder, classes)
+        check_sources(self.interface, index, files)
         return self.interface.save_prediction(sample, self._output(output_path))
 
     def complete_predictions(

@@ -90,6 +90,7 @@ def find_subjects(given: Given, data_io: DataIO) -> tuple[DataIO, list[Subject]]
     single = isinstance(given, str | os.PathLike | Sample) or _is_array(given)
     items: list[Any] = [given] if single else _listed(given)
     paths = [_as_path(item, data_io) for item in items]
+    paths = [None if path is None else _straight(path) for path in paths]
     if single and paths[0] is None and isinstance(given, os.PathLike):
         raise nowhere(os.fspath(given), data_io)
     if all(path is None for path in paths):
@@ -100,6 +101,7 @@ def find_subjects(given: Given, data_io: DataIO) -> tuple[DataIO, list[Subject]]
         inside = look_into(paths[0], data_io)
         if not isinstance(inside, list):
             return inside, list(inside.get_indiceslist())
+        return _gathered(items, paths, data_io, inside)
     return _gathered(items, paths, data_io)
 
 
@@ -201,9 +203,15 @@ def _own_layout(folder: Path, data_io: DataIO) -> tuple[DataIO, list[Subject]]:
 
 
 def _gathered(
-    items: Sequence[Any], paths: Sequence[Path | None], data_io: DataIO
+    items: Sequence[Any],
+    paths: Sequence[Path | None],
+    data_io: DataIO,
+    inside: Sequence[Files | Found] | None = None,
 ) -> tuple[DataIO, list[Subject]]:
-    """Make one data set of all that is named, and tell the subjects in their order."""
+    """Make one data set of all that is named, and tell the subjects in their order.
+
+    What is inside of the only folder may be known.
+    """
     interface = data_io.interface
     first = next(str(path) for path in paths if path is not None)
     if not finds_files(interface):
@@ -224,8 +232,8 @@ def _gathered(
         if path is None and not (isinstance(item, str) and _is_index(item, data_io)):
             order.append(_plain(item))  # in memory, or nowhere, as loading it will tell
             continue
-        for one in _found(item, path, groups, data_io):
-            key = one if isinstance(one, Files) else (id(one.interface), one.index)
+        for one in inside or _found(item, path, groups, data_io):
+            key = _files_key(one) if isinstance(one, Files) else (id(one.interface), one.index)
             found.setdefault(key, one)
             if isinstance(one, Found) or len(one.paths) == 1 or key not in order:
                 order.append(key)
@@ -235,7 +243,7 @@ def _gathered(
     result = DataIO(GatheredSubjects(interface, gathered), output_path=data_io.output_path)
     subjects: list[Subject] = []
     for one in order:
-        subjects += indices[named[one]] if isinstance(one, Files | tuple) else [one]
+        subjects += indices[named[one]] if isinstance(one, tuple) else [one]
     return result, subjects
 
 
@@ -257,12 +265,24 @@ def _found(
     return [groups[path]]
 
 
+def _straight(path: Path) -> Path:
+    """Return a path without steps back, which would get into names."""
+    if ".." not in path.parts:
+        return path
+    return path.resolve() if path.name == ".." else path.parent.resolve() / path.name
+
+
+def _files_key(files: Files) -> tuple[Any, ...]:
+    """Return what is equal for the same files, whatever the way to them is called."""
+    return files.name, *(path.parent.resolve() / path.name for path in files.paths)
+
+
 def _is_image(path: Path) -> bool:
     return not path.is_dir() and path.suffix.lower() not in TABLE_ENDINGS
 
 
 def _channels(item: Sequence[Any], interface: DataInterface) -> Files:
-    paths = [Path(one) for one in item]
+    paths = [_straight(Path(one)) for one in item]
     if len(paths) not in (1, interface.channels):
         raise ConfigurationError(
             f"{[str(path) for path in paths]} are {len(paths)} files of one subject, but the "

@@ -19,6 +19,7 @@ from miscnn.evaluation.detailed_validation import EvaluatedModel, class_names_by
 from miscnn.evaluation.splits import Fold, fold_path, hold_out
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._recipe import differences_of, different_subjects, recipe_of
+from miscnn.neural_network._sources import Sources
 
 _log = logging.getLogger("miscnn.evaluation")
 
@@ -61,6 +62,13 @@ class Task(NamedTuple):
 
     def plan(self, model: EvaluatedModel, settings: Settings) -> dict[str, Any]:
         """Return all that decides the result of the fold, as JSON values."""
+        inner = self.inner_split(settings)
+        who = [*inner.training, *inner.validation, *self.subjects.validation]
+        sources = Sources(model.preprocessor.data_io.interface).fingerprints(who)
+        return {**self.call(model, settings), "sources": sources}
+
+    def call(self, model: EvaluatedModel, settings: Settings) -> dict[str, Any]:
+        """Return the same without the contents of the subjects' files."""
         inner = self.inner_split(settings)
         interface = model.preprocessor.data_io.interface
         names = class_names_by_label(settings.class_names, interface.classes)
@@ -111,13 +119,15 @@ def finished_tasks(
     """
     finished: set[int] = set()
     complaints = []
+    sources = Sources(model.preprocessor.data_io.interface)
     for task in tasks if settings.resume else ():
         done = (task.folder / _RUN).is_file()
         file = task.folder / _RUN if done else task.training_folder / _PLAN
         if not file.is_file():
             continue
         before = json.loads(file.read_text(encoding="utf-8"))
-        differences = _differences(before, task.plan(model, settings))
+        differences = _differences(before, task.call(model, settings))
+        differences += sources.differences(before.get("sources"))
         if done:
             finished.add(task.number)
             if settings.run_detailed_evaluation and not before["scored"]:

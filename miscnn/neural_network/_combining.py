@@ -6,6 +6,7 @@ A *label set* says what the classes of a network mean: a partition of the data s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +21,9 @@ LabelSet = tuple[tuple[int, ...], ...]
 _Block = frozenset[int]
 _Plan = list[tuple[_Block, list[_Block], list[int]]]
 
-# Voxels that are worked on at a time.
+# Voxels that are worked on at a time, and values of one member.
 _CHUNK = 1 << 18
+_CHUNK_VALUES = 1 << 22
 # Smaller masses than this are taken as none: their parts have lost their digits.
 _NOTHING = 1e-30
 
@@ -315,13 +317,21 @@ def _of_rank(flat: NDArray[Any], label: int, ranks: NDArray[np.int64]) -> NDArra
 
 def _in_chunks(combine: Any, given: Sequence[NDArray[Any]], classes: int) -> NDArray[np.float32]:
     """Run a combiner of ``(voxels, classes)`` over arrays of any shape, in bounded memory."""
+    outer = given[0].shape[:-1]
+    given = [np.atleast_2d(p) for p in given]
     shape = given[0].shape[:-1]
-    flat = [np.asarray(p).reshape(-1, p.shape[-1]) for p in given]
-    result = np.empty((len(flat[0]), classes), dtype=np.float32)
-    for start in range(0, len(result), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        result[part] = combine([p[part].astype(np.float64) for p in flat])
-    return result.reshape(*shape, classes)
+    result = np.empty((*shape, classes), dtype=np.float32)
+    most = max(classes, *(p.shape[-1] for p in given))
+    voxels = max(1, min(_CHUNK, _CHUNK_VALUES // most))
+    # By rows, since arrays whose channels lie apart cannot be flattened without a copy.
+    rows = max(1, voxels // max(1, math.prod(shape[1:])))
+    for first in range(0, shape[0], rows):
+        flat = [p[first : first + rows].reshape(-1, p.shape[-1]) for p in given]
+        target = result[first : first + rows].reshape(-1, classes)
+        for start in range(0, len(target), voxels):
+            part = slice(start, start + voxels)
+            target[part] = combine([p[part].astype(np.float64) for p in flat])
+    return result.reshape(*outer, classes)
 
 
 def _log_odds(probabilities: Sequence[NDArray[Any]], floor: float) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from miscnn._configurable import serialize
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import GridMismatchError
+from miscnn.neural_network._ahead import closing
 from miscnn.neural_network._mirroring import Network
 from miscnn.neural_network._roi import (
     Box,
@@ -22,7 +23,7 @@ from miscnn.neural_network._roi import (
     foreground_box,
     intersection,
     is_empty,
-    mapped,
+    needed,
     whole,
 )
 from miscnn.neural_network.inference import predict_blocks
@@ -37,8 +38,9 @@ from miscnn.processing.subfunctions.base import Subfunction
 from miscnn.processing.way_back import moving_axis
 
 Decode = Callable[[NDArray[Any]], NDArray[Any]]
-Shared = dict[str, tuple[Sample, Sequence[Step]]]
-"""Images after the expensive part of a chain, and the way back, by a description of the chain."""
+Shared = dict[str, tuple[Sample, Sequence[Step], Sequence[Subfunction]]]
+"""Images after the expensive part of a chain, its way back, and the subfunctions that they have
+been through, by a description of the chain."""
 
 
 class Engine(Protocol):
@@ -90,6 +92,8 @@ class Prepared:
         As it was read.
     image : Sample
         After the expensive part of the chain.
+    recipe : Preprocessor
+        Its subfunctions are this subject's: what a user's keeps of one is not another's.
     steps, measures
         From :meth:`Preprocessor.prepare_prediction`.
     region : tuple of slice
@@ -98,6 +102,7 @@ class Prepared:
 
     sample: Sample
     image: Sample
+    recipe: Preprocessor
     steps: Sequence[Step]
     measures: Sequence[Mapping[str, Any]]
     region: Box
@@ -160,23 +165,25 @@ class NetworkEngine:
         Networks whose recipes differ at the pointwise end only, such as those of folds, share the
         expensive part.
         """
-        recipe, shared = self.recipe, {} if shared is None else shared
+        recipe, shared = _for_one_subject(self.recipe), {} if shared is None else shared
         head, tail = split_chain(recipe.subfunctions)
         key = json.dumps([recipe.slice_axis, *map(serialize, head)], sort_keys=True)
         if key in shared:
-            image, steps = shared[key]
             recipe.check_fitted(recipe.subfunctions)
+            image, steps, been = shared[key]
+            head = list(been)
+            recipe.subfunctions = [*head, *tail]
             measures = measure_tail(image, tail, head)
         else:
             image, steps, measures = recipe.prepare_prediction(sample)
-            shared[key] = image, steps
+            shared[key] = image, steps, head
         region = whole(image.geometry.shape)
         if self.roi is not None:
             box = as_box(self.roi, sample.geometry.shape, sample.index)
-            region = intersection(region, mapped(box, sample.geometry, image.geometry))
+            region = needed(box, head, steps, image.geometry)
         if self.settings.foreground is not None and not is_empty(region):
             region = intersection(region, foreground_box(image.image, self.settings.foreground))
-        return Prepared(sample, image, steps, measures, region)
+        return Prepared(sample, image, recipe, steps, measures, region)
 
     def blocks(
         self, prepared: Prepared, *, probabilities: bool, slabs: bool = False
@@ -187,10 +194,11 @@ class NetworkEngine:
             if slabs:
                 yield from background_planes(shape, self.channels, probabilities, self.regions)
             return
-        head, _ = split_chain(self.recipe.subfunctions)
+        recipe = prepared.recipe
+        head, _ = split_chain(recipe.subfunctions)
         finished = predict_blocks(
             self.network,
-            self.recipe,
+            recipe,
             prepared.image,
             prepared.measures,
             self.multiple,
@@ -198,14 +206,16 @@ class NetworkEngine:
             region=prepared.region,
             axis=moving_axis(prepared.sample, head, prepared.steps),
         )
-        yield from self.recipe.way_back(
-            prepared.sample,
-            prepared.steps,
-            finished,
-            prepared.region,
-            probabilities=probabilities,
-            slabs=slabs,
-        )
+        # Whatever ends this early or goes wrong in here, the threads of the prediction end.
+        with closing(finished):
+            yield from recipe.way_back(
+                prepared.sample,
+                prepared.steps,
+                finished,
+                prepared.region,
+                probabilities=probabilities,
+                slabs=slabs,
+            )
 
 
 class WholeEngine:
@@ -269,6 +279,19 @@ def own_recipe(
     own._samples = PreparedSamples(own)
     if statistics is not None:
         own.set_statistics(statistics)
+    return own
+
+
+def _for_one_subject(recipe: Preprocessor) -> Preprocessor:
+    """Return a recipe with copies of the user's subfunctions.
+
+    One subject is prepared while another is taken back. The library's own keep nothing of either.
+    """
+    own = copy.copy(recipe)
+    own.subfunctions = [
+        s if type(s).__module__.startswith("miscnn.") else copy.deepcopy(s)
+        for s in recipe.subfunctions
+    ]
     return own
 
 

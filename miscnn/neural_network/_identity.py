@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from miscnn._configurable import serialize, to_json
+from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.neural_network.prediction_settings import PredictionSettings
 from miscnn.processing.postprocessing import PostProcessing
 
@@ -29,10 +30,17 @@ def network_identity(
     return {"weights": _short(weights), "recipe": digest([config, statistics])}
 
 
-def identity_of(network: Any) -> Any:
-    """Describe a member of an ensemble, as far as it tells of itself."""
+def identity_of(network: Any, settings: PredictionSettings | None = None) -> Any:
+    """Describe a member of an ensemble, as far as it tells of itself.
+
+    Without ``settings`` it predicts by its own.
+    """
     own = getattr(network, "_identity", None)
-    return type(network).__qualname__ if own is None else own()
+    described = type(network).__qualname__ if own is None else own()
+    kept = getattr(network, "prediction", None)
+    if settings is not None or not isinstance(kept, PredictionSettings):
+        return described
+    return [described, _described(kept)]
 
 
 def digest(values: Any) -> str:
@@ -46,14 +54,26 @@ def call_identity(
     roi: Any,
     activation_output: bool,
     postprocessing: PostProcessing | None,
+    interface: DataInterface,
 ) -> dict[str, Any]:
-    """Describe how a model is asked to predict."""
+    """Describe how a model is asked to predict, and what is written for its classes."""
+    classes = np.arange(interface.classes, dtype=np.min_scalar_type(interface.classes))
     return {
-        "settings": None if settings is None else settings.get_config(),
+        "data": {
+            "channels": interface.channels,
+            "classes": interface.classes,
+            "ignore_label": to_json(interface.ignore_label),
+            "label_values": to_json(interface.to_values(classes, "")),
+        },
+        "settings": None if settings is None else _described(settings),
         "roi": to_json(roi),
         "activation_output": activation_output,
         "postprocessing": None if postprocessing is None else serialize(postprocessing),
     }
+
+
+def _described(settings: PredictionSettings) -> dict[str, Any]:
+    return {k: to_json(v) for k, v in settings.get_config().items() if k not in _NO_INFLUENCE}
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 from miscnn._files import write_json
 from miscnn._text import read_tsv, write_tsv
+from miscnn.data_loading._indices import subject_of
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._recipe import differences_of
 
@@ -17,6 +19,7 @@ MANIFEST = "predictions.json"
 VOLUMES = "volumes.tsv"
 
 _FORMAT = 1
+_PARTS: dict[str, type] = {"subjects": dict, "sources": dict, "stale": list}
 _HEADER = ("index", "class", "name", "voxels", "ml")
 # Of the time that goes by, no more than this part is spent on writing the files anew: with many
 # small subjects they are written after some of them.
@@ -30,7 +33,13 @@ class Ledger:
     """The manifest and the table of volumes of one folder.
 
     Both are complete files at any time. What was predicted by another model, or in another way,
-    is forgotten: its files stay, but count as not there.
+    or from another image of the same name, is forgotten: its files stay, but count as not there.
+
+    Attributes
+    ----------
+    folder : Path
+    stale : set of str
+        Files that were written, or begun, and count as not there: they may be replaced.
 
     Parameters
     ----------
@@ -56,18 +65,23 @@ class Ledger:
         notes: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = folder
+        self.stale: set[str] = set()
         self._notes = dict(notes or {})
         self._identity = json.loads(json.dumps(identity))
         self._subjects: dict[str, dict[str, Any]] = {}
+        self._sources: dict[str, list[dict[str, Any]]] = {}
         self._rows: dict[str, list[list[object]]] = {}
+        self._new = not (folder / MANIFEST).exists()
         self._cost = self._written = 0.0
         self._changed = False
         found = self._read(keep)
         if found is None:
             return
+        self.stale = set(found["stale"])
         differences = differences_of("identity", found.get("identity"), self._identity)
         if not differences:
             self._subjects = dict(found["subjects"])
+            self._sources = dict(found["sources"])
             self._read_volumes()
         elif keep:
             told = "; ".join(d.removeprefix("identity.") for d in differences[:5])
@@ -75,12 +89,16 @@ class Ledger:
                 f"{folder / MANIFEST} says that the predictions there were made otherwise: "
                 f"{told}. Choose another folder, or let them be replaced (overwrite=True)"
             )
+        else:
+            self.stale.update(*(n for own in found["subjects"].values() for n in own.values()))
 
     def _read(self, keep: bool) -> dict[str, Any] | None:
         path = self.folder / MANIFEST
         try:
             document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            known = document["format"] == _FORMAT and isinstance(document["subjects"], dict)
+            known = document["format"] == _FORMAT and all(
+                isinstance(document.setdefault(name, kind()), kind) for name, kind in _PARTS.items()
+            )
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
@@ -95,13 +113,21 @@ class Ledger:
         return None
 
     def _read_volumes(self) -> None:
-        try:
-            _, *lines = read_tsv(self.folder / VOLUMES)
-        except (FileNotFoundError, ValueError):
-            return
-        for line in lines:
+        for line in self._table()[1:]:
             if len(line) == len(_HEADER):
                 self._rows.setdefault(line[0], []).append(list(line))
+
+    def _table(self) -> list[list[str]]:
+        """Return the table of volumes; nothing if there is none, or another one."""
+        try:
+            lines = read_tsv(self.folder / VOLUMES)
+        except (OSError, ValueError, csv.Error):
+            return []
+        return lines if lines and lines[0] == list(_HEADER) else []
+
+    def has_other_table(self) -> bool:
+        """Tell whether there is a file of this name that is no table of volumes."""
+        return (self.folder / VOLUMES).exists() and not self._table()
 
     def has(self, index: str, outputs: Iterable[str]) -> bool:
         """Tell whether all that is asked for of a subject is there."""
@@ -111,24 +137,75 @@ class Ledger:
             if output == "volumes":
                 if not self._rows.get(index):
                     return False
-            elif not files or not all((self.folder / name).is_file() for name in files):
+            elif not files or not all(map(self._is_file, files)):
                 return False
         return True
 
     def forget(self, index: str) -> None:
-        """Take a subject out: it is to be predicted anew."""
-        if index in self._subjects or index in self._rows:
-            self._subjects.pop(index, None)
+        """Take a subject out: it is to be predicted anew, and its files may be replaced."""
+        if self.knows(index):
+            self.stale.update(*self._subjects.pop(index, {}).values())
             self._rows.pop(index, None)
+            self._sources.pop(index, None)
             self._changed = True
 
-    def add(self, index: str, files: Mapping[str, Path], rows: Sequence[Row] = ()) -> None:
+    def knows(self, index: str) -> bool:
+        """Tell whether anything of a subject is there."""
+        return index in self._subjects or index in self._rows
+
+    def owners(self) -> dict[str, set[str]]:
+        """Return the subjects whose results the files are, by the names of the files."""
+        found: dict[str, set[str]] = {}
+        for index, own in self._subjects.items():
+            for names in own.values():
+                for name in names:
+                    found.setdefault(name, set()).add(subject_of(index))
+        return found
+
+    def check_sources(self, index: str, sources: Sequence[Mapping[str, Any]]) -> None:
+        """Forget a subject whose image has changed since it was predicted.
+
+        Raises
+        ------
+        ConfigurationError
+            If what is there was predicted from other files.
+        """
+        earlier = self._sources.get(index)
+        if not earlier or not sources or earlier == list(sources):
+            return
+        then, now = ([one["path"] for one in files] for files in (earlier, sources))
+        own = [name for names in self._subjects.get(index, {}).values() for name in names]
+        if then != now and (self._rows.get(index) or any(map(self._is_file, own))):
+            raise ConfigurationError(
+                f"sample {index!r}: the predictions of this name in {self.folder} were made from "
+                f"{_few(then)}, not from {_few(now)}; choose another folder, or let them be "
+                "replaced (overwrite=True)"
+            )
+        self.forget(index)
+
+    def begin(self, targets: Iterable[Path]) -> None:
+        """Note which files are to be written: they are known even if the process is killed."""
+        self.stale.update(map(self.name_of, targets))
+        self._changed = True
+        self.write()
+        self._written = 0.0  # the first subject is noted at once
+
+    def add(
+        self,
+        index: str,
+        files: Mapping[str, Path],
+        rows: Sequence[Row] = (),
+        sources: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         """Note what was written of a subject; older notes of other outputs stay."""
         if not files and not rows:  # the interface keeps predictions elsewhere
             return
         own = self._subjects.setdefault(index, {})
         for output, path in files.items():
-            own[output] = [self._name(path)]
+            own[output] = [self.name_of(path)]
+            self.stale.discard(own[output][0])
+        if sources:
+            self._sources[index] = [dict(one) for one in sources]
         if rows:
             self._rows[index] = [["" if cell is None else cell for cell in row] for row in rows]
         self._changed = True
@@ -138,10 +215,11 @@ class Ledger:
 
     def completed(self, indices: Iterable[str], files: Sequence[Path]) -> None:
         """Note that files of subjects were put together to others, where they are gone."""
-        names = [self._name(path) for path in files]
+        names = [self.name_of(path) for path in files]
+        self.stale.difference_update(names)
         for index in indices:
             for output, own in self._subjects.get(index, {}).items():
-                if names and not all((self.folder / name).is_file() for name in own):
+                if names and not all(map(self._is_file, own)):
                     self._subjects[index][output] = names
                     self._changed = True
 
@@ -150,23 +228,43 @@ class Ledger:
         if not self._changed:
             return
         started = time.monotonic()
-        if self._rows or (self.folder / VOLUMES).exists():
+        table = self.folder / VOLUMES
+        if self._rows or (table.exists() and not self.has_other_table()):
             lines = [row for index in sorted(self._rows) for row in self._rows[index]]
-            write_tsv(self.folder / VOLUMES, _HEADER, lines)
-        if self._subjects:
+            write_tsv(table, _HEADER, lines)
+        if self._subjects or self.stale:
             document = {
                 "format": _FORMAT,
                 **self._notes,
                 "identity": self._identity,
                 "subjects": dict(sorted(self._subjects.items())),
+                "sources": dict(sorted(self._sources.items())),
+                "stale": sorted(self.stale),
             }
             write_json(self.folder / MANIFEST, document)
         self._written = time.monotonic()
         self._cost = self._written - started
         self._changed = False
 
-    def _name(self, path: Path) -> str:
+    def close(self) -> None:
+        """Write what has changed, once nothing more is written: what was not is forgotten."""
+        there = set(filter(self._is_file, self.stale))
+        self._changed = self._changed or there != self.stale
+        self.stale = there
+        self.write()
+        if self._new and not self._subjects and not self.stale:
+            (self.folder / MANIFEST).unlink(missing_ok=True)
+
+    def _is_file(self, name: str) -> bool:
+        return (self.folder / name).is_file()
+
+    def name_of(self, path: Path) -> str:
+        """Return what a file is called here."""
         path = Path(path)
         if path.is_relative_to(self.folder):
             return path.relative_to(self.folder).as_posix()
         return str(path.resolve())
+
+
+def _few(paths: Sequence[str]) -> str:
+    return paths[0] + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")

@@ -26,7 +26,8 @@ class Mean:
     combine : {"probabilities", "logits"}
         "logits": of classes the mean of the logarithms, normalised to sum one (the normalised
         geometric mean, which is the softmax of the mean logits); of regions the sigmoid of the
-        mean log-odds. Probabilities are clipped to 1e-7 … 1 - 1e-7 beforehand.
+        mean log-odds. Probabilities are clipped to 1e-7 … 1 - 1e-7 beforehand, log-odds as far
+        on both sides.
     exclusive : bool
         Whether the channels are exclusive classes (softmax), or regions (sigmoid).
     """
@@ -41,8 +42,7 @@ class Mean:
         """Add one array; it is not kept nor changed."""
         values = np.asarray(probabilities, dtype=np.float32)
         if self._logits:
-            values = np.clip(values, np.float32(_FLOOR), np.float32(1 - _FLOOR))
-            values = np.log(values) if self._exclusive else np.log(values) - np.log1p(-values)
+            values = _logs(values) if self._exclusive else _log_odds(values)
         if self._total is None:
             self._total = np.array(values, dtype=np.float32)
         else:
@@ -64,6 +64,20 @@ class Mean:
         np.exp(mean, out=mean)
         mean /= mean.sum(axis=-1, keepdims=True)
         return mean
+
+
+def _logs(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.log(np.clip(probabilities, np.float32(_FLOOR), np.float32(1 - _FLOOR))))
+
+
+def _log_odds(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    # It is the odds that are clipped: float32 has no number as close to one as 1 - 1e-7, and a yes
+    # would weigh less than a no.
+    inside = np.clip(probabilities, np.float32(0), np.float32(1))
+    with np.errstate(divide="ignore"):
+        odds = np.log(inside) - np.log1p(-inside)
+    most = np.float32(np.log((1 - _FLOOR) / _FLOOR))
+    return np.asarray(np.clip(odds, -most, most))
 
 
 def mirrored(network: Network, axes: Sequence[int], combine: Combine, exclusive: bool) -> Network:

@@ -12,6 +12,7 @@ from scipy.special import xlogy
 
 from miscnn._scratch import Scratch, boxes_of, release
 from miscnn.exceptions import ConfigurationError
+from miscnn.neural_network._ahead import closing
 from miscnn.neural_network._engine import Engine, decoder
 from miscnn.neural_network._roi import Box, intersection, is_empty, whole
 from miscnn.processing.blocks import Block
@@ -31,6 +32,21 @@ def checked_outputs(outputs: Any) -> tuple[Output, ...]:
             f"outputs is {outputs!r}; expected one or more of {', '.join(get_args(Output))}"
         )
     return tuple(dict.fromkeys(asked))
+
+
+def apart(results: list[Any] | None) -> list[Any] | None:
+    """Return what was predicted, each output in an array of its own.
+
+    Where probabilities take the place of the label maps and are asked for as well, both are one
+    array, and who changes one would change the other.
+    """
+    for found in results or ():
+        seen: set[int] = set()
+        for name, value in found.items() if isinstance(found, dict) else ():
+            if isinstance(value, np.ndarray):
+                found[name] = value.copy() if id(value) in seen else value
+                seen.add(id(value))
+    return results
 
 
 class Collector:
@@ -80,13 +96,14 @@ class Collector:
 
     def _pass(self, prepared: Any, probabilities: bool, names: Sequence[str]) -> None:
         boxes = []
-        for block in self._engine.blocks(prepared, probabilities=probabilities):
-            inside = block if self._roi is None else clipped(block, self._roi)
-            if inside is None:
-                continue
-            boxes.append(inside.box)
-            for name in names:
-                self._put(name, inside.box, self._values(name, inside.values, probabilities))
+        with closing(self._engine.blocks(prepared, probabilities=probabilities)) as blocks:
+            for block in blocks:
+                inside = block if self._roi is None else clipped(block, self._roi)
+                if inside is None:
+                    continue
+                boxes.append(inside.box)
+                for name in names:
+                    self._put(name, inside.box, self._values(name, inside.values, probabilities))
         if not boxes:  # no part of the image was worth a window
             ndim = len(self._shape)
             nothing = np.zeros((*(1,) * ndim, self._engine.channels), dtype=np.float32)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from miscnn._scratch import boxes_of, release
 from miscnn.data_loading.geometry import Geometry
 from miscnn.exceptions import ConfigurationError
+from miscnn.processing.chain import Step
+from miscnn.processing.subfunctions.base import Subfunction, speaks_for
 
 Box = tuple[slice, ...]
 RegionOfInterest = Sequence[tuple[int, int]]
@@ -83,6 +85,40 @@ def intersection(one: Box, other: Box) -> Box:
     return tuple(
         slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
     )
+
+
+def needed(
+    box: Box, subfunctions: Sequence[Subfunction], steps: Sequence[Step], prepared: Geometry
+) -> Box:
+    """Return the part of the prepared grid that the prediction of a box of the image is made of.
+
+    Each subfunction on the way has a share in it: where several interpolate, each looks at voxels
+    beside the box. Of one with a way back of its own that does not say that it follows the
+    geometry nothing is known: all that it may look at is needed.
+
+    Parameters
+    ----------
+    subfunctions, steps : sequence
+        The chain, and what :func:`~miscnn.processing.chain.run_chain` returned of it.
+    prepared : Geometry
+        The grid at its end.
+
+    Returns
+    -------
+    tuple of slice
+        It may be empty.
+    """
+    grids = itertools.pairwise([*(step.geometry for step in steps), prepared])
+    for subfunction, (before, after) in zip(subfunctions, grids, strict=True):
+        if is_empty(box):
+            break
+        if type(subfunction).postprocessing is Subfunction.postprocessing:
+            continue
+        if speaks_for(subfunction, "follows_geometry", "preprocessing", "postprocessing"):
+            box = mapped(box, before, after)
+        else:
+            box = whole(after.shape)
+    return intersection(box, whole(prepared.shape))
 
 
 def mapped(box: Box, source: Geometry, target: Geometry) -> Box:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miscnn.data_loading.sample import Sample
+from miscnn.neural_network._ahead import closing
 from miscnn.neural_network._engine import Engine, Shared, WholeEngine, decoder
 from miscnn.neural_network._mirroring import Mean
 from miscnn.neural_network._roi import RegionOfInterest
 from miscnn.neural_network.prediction_settings import Combine, PredictionSettings
 from miscnn.processing.blocks import Block
 from miscnn.processing.regions import Regions
+
+# Bytes of each member that are combined at a time.
+_PIECE = 16 << 20
 
 
 class CombinedEngine:
@@ -51,20 +56,29 @@ class CombinedEngine:
     def blocks(
         self, prepared: Sequence[Any], *, probabilities: bool, slabs: bool = False
     ) -> Iterator[Block]:
-        """Yield whole planes of all members combined."""
+        """Yield all members combined: whole planes, or without ``slabs`` parts of them."""
         decode = decoder(self.regions)
-        streams = [
-            member.blocks(own, probabilities=True, slabs=True)
-            for member, own in zip(self.members, prepared, strict=True)
-        ]
-        try:
-            for start, parts in aligned(streams):
+        with contextlib.ExitStack() as open_streams:
+            streams = [
+                open_streams.enter_context(
+                    closing(member.blocks(own, probabilities=True, slabs=True))
+                )
+                for member, own in zip(self.members, prepared, strict=True)
+            ]
+            whole: NDArray[Any] | None = None
+            for start, parts, rows in aligned(streams):
                 values = self.combine(parts)
-                yield Block(start, values if probabilities else decode(values))
-        finally:
-            for stream in streams:
-                if isinstance(stream, Closeable):
-                    stream.close()
+                block = Block(start, values if probabilities else decode(values))
+                del parts, values
+                if not slabs or block.extent[0] == rows:
+                    yield block
+                    continue
+                if whole is None:
+                    whole = np.empty((rows, *block.values.shape[1:]), block.values.dtype)
+                whole[block.box[0]] = block.values
+                if block.box[0].stop == rows:
+                    yield Block((0, *start[1:]), whole)
+                    whole = None
 
 
 class Averaging:
@@ -99,34 +113,31 @@ def engine_of(
     return engine
 
 
-@runtime_checkable
-class Closeable(Protocol):
-    """A stream that can be ended early."""
-
-    def close(self) -> None: ...
-
-
 def aligned(
-    streams: Sequence[Iterable[Block]],
-) -> Iterator[tuple[tuple[int, ...], list[NDArray[Any]]]]:
+    streams: Sequence[Iterator[Block]], limit: int = _PIECE
+) -> Iterator[tuple[tuple[int, ...], list[NDArray[Any]], int]]:
     """Cut streams of whole planes at the same places.
 
     Parameters
     ----------
-    streams : sequence of iterable of Block
+    streams : sequence of iterator of Block
         Each yields whole planes, ascending along the last spatial axis, without gaps.
+    limit : int
+        Bytes of a part; it has one row of the first axis at least.
 
     Yields
     ------
     start : tuple of int
     parts : list of ndarray
-        Per stream the values of the same planes.
+        Per stream the values of the same rows of the same planes: of all rows, or ascending of
+        some.
+    rows : int
+        How many rows the planes have.
     """
-    iterators = [iter(stream) for stream in streams]
-    held: list[Block | None] = [None] * len(iterators)
+    held: list[Block | None] = [None] * len(streams)
     place = 0
     while True:
-        for k, iterator in enumerate(iterators):
+        for k, iterator in enumerate(streams):
             if held[k] is None:
                 held[k] = next(iterator, None)
         blocks = [block for block in held if block is not None]
@@ -143,6 +154,10 @@ def aligned(
             parts.append(block.values[(slice(None),) * axis + (slice(place - first, end - first),)])
             if ends[k] == end:
                 held[k] = None
-        del blocks
-        yield (*(0,) * axis, place), parts
+        del blocks, block
+        rows = len(parts[0])
+        step = max(1, limit // max(part[:1].nbytes for part in parts))
+        for row in range(0, rows, step):
+            yield (row, *(0,) * (axis - 1), place), [p[row : row + step] for p in parts], rows
+        del parts
         place = end

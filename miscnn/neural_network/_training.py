@@ -17,6 +17,7 @@ from miscnn.data_loading._indices import shared_subjects
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._checkpoint_file import CheckpointFile
 from miscnn.neural_network._recipe import DEFAULT_EPOCHS, recipe_of
+from miscnn.neural_network._sources import Sources
 from miscnn.neural_network._state import seeded
 from miscnn.neural_network._volume_dice import foreground_dice, region_dice
 from miscnn.neural_network.callbacks.course import Course
@@ -125,7 +126,8 @@ def _opened(
     """Return the folder of the training and what it holds."""
     if plan.checkpoint_path is None:
         return None, None
-    checkpoints = Checkpoints(plan.checkpoint_path, _call(network, plan))
+    sources = Sources(network.preprocessor.data.interface)
+    checkpoints = Checkpoints(plan.checkpoint_path, _call(network, plan), sources)
     if not plan.resume:
         checkpoints.discard()
     saved = checkpoints.read()
@@ -137,13 +139,14 @@ def _opened(
 def _tell(saved: CheckpointFile, plan: TrainingPlan) -> None:
     done, folder = int(saved.document["epochs"]), saved.path.parent
     wanted = plan.last_epoch
-    if wanted is not None and wanted < done:
+    anew = "nothing is trained; resume=False begins anew"
+    if saved.document["stopped"]:
+        _log.warning("%s holds a training that was ended after epoch %d: %s", folder, done, anew)
+    elif wanted is not None and wanted <= done:
         _log.warning(
-            "%s holds %d epochs, %d were asked for: it returns all of them", folder, done, wanted
+            "%s holds %d epochs, %d were asked for: it returns all of them; %s",
+            *(folder, done, wanted, anew),
         )
-    elif saved.document["stopped"]:
-        _log.warning("%s holds a training that was ended after epoch %d: it is not trained on by "
-                     "more epochs", folder, done)  # fmt: skip
     else:
         _log.info("going on after epoch %d of %s", done, folder)
 

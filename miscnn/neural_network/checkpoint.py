@@ -9,6 +9,8 @@ The folder of a training holds
 - ``best.npz``: the variables of the network after the best epoch, if there is a validation;
 - ``history.tsv``: the values logged.
 
+Nobody goes on with a training whose subjects' files hold something else by now (``_sources.py``).
+
 Files are renamed into place when they are complete: a process can be killed at any moment.
 """
 
@@ -27,6 +29,7 @@ from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network import _checkpoint_file
 from miscnn.neural_network._checkpoint_file import CheckpointFile
 from miscnn.neural_network._recipe import differences_of, different_subjects
+from miscnn.neural_network._sources import Sources
 
 __all__ = ["BEST", "LAST", "Checkpoints", "SavesCheckpoints"]
 
@@ -42,11 +45,17 @@ class Checkpoints:
     folder : path
     call : mapping
         What decides the result of the training, as JSON values.
+    sources : Sources, optional
+        The files of the subjects. Default: they are not looked at.
     """
 
-    def __init__(self, folder: str | Path, call: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: str | Path, call: Mapping[str, Any], sources: Sources | None = None
+    ) -> None:
         self.folder = Path(folder)
         self._call = dict(call)
+        self._sources = sources
+        self._fingerprints: dict[str, Any] | None = None
 
     @property
     def best(self) -> Path:
@@ -75,11 +84,23 @@ class Checkpoints:
             return None
         saved = _checkpoint_file.read(path)
         before, now = dict(saved.document["call"]), dict(self._call)
+        files = (
+            []
+            if self._sources is None
+            else self._sources.differences(saved.document.get("sources"))
+        )
         differences = [
             difference
             for who in ("training", "validation")
             for difference in different_subjects(who, before.pop(who) or [], now.pop(who) or [])
         ] + differences_of("", before, now)
+        if files and not differences:
+            raise ConfigurationError(
+                f"{self.folder} holds a training on other data: {files[0]}. Begin anew with "
+                "resume=False, or delete that folder, or choose another checkpoint_path; or give "
+                "the files of then back"
+            )
+        differences += files
         if differences:
             raise ConfigurationError(
                 f"{self.folder} holds another training: "
@@ -95,9 +116,16 @@ class Checkpoints:
         """Write the state of a model and its optimizer, and what else there is to remember."""
         _checkpoint_file.write(
             self.folder / LAST,
-            {"call": self._call, **document},
+            {"call": self._call, "sources": self._fingerprinted(), **document},
             {"model": model.variables, "optimizer": model.optimizer.variables, **groups},
         )
+
+    def _fingerprinted(self) -> dict[str, Any]:
+        """Return what the first checkpoint of this process has found the files to be."""
+        if self._fingerprints is None:
+            who = [*self._call["training"], *(self._call["validation"] or ())]
+            self._fingerprints = {} if self._sources is None else self._sources.fingerprints(who)
+        return self._fingerprints
 
 
 # Keras' EarlyStopping turns the sign of min_delta round in the first epoch of each process.

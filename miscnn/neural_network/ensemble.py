@@ -26,7 +26,7 @@ from miscnn.neural_network._combining import (
     common_label_set,
 )
 from miscnn.neural_network._identity import call_identity, digest, identity_of
-from miscnn.neural_network._outputs import Output
+from miscnn.neural_network._outputs import Output, apart
 from miscnn.neural_network._recipe import DEFAULT_EPOCHS
 from miscnn.neural_network._roi import RegionOfInterest
 from miscnn.neural_network._several import Averaging, CombinedEngine, engine_of
@@ -399,18 +399,25 @@ class StackedEnsemble:
             return_output, activation_output, output_path, verbose, outputs, overwrite, on_error,
             scratch_path, roi,
         )  # fmt: skip
-        return predict_subjects(
+        results = predict_subjects(
             sample_list,
             self.preprocessor.data,
             lambda: self._engine(settings, options.roi),
             options,
             postprocessing=self.postprocessing,
             identity=lambda: {
-                "model": self._identity(),
-                **call_identity(settings, options.roi, activation_output, self.postprocessing),
+                "model": self._identity(settings),
+                **call_identity(
+                    settings,
+                    options.roi,
+                    activation_output,
+                    self.postprocessing,
+                    self.preprocessor.data.interface,
+                ),
             },
             notes={"bundle": getattr(self, "bundle_digest", None)},
         )
+        return apart(results)
 
     def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
         """Predict one sample in memory; return a label map, or probabilities ``(…, classes)``."""
@@ -443,10 +450,10 @@ class StackedEnsemble:
             result.append(CombinedEngine(engines, Averaging("probabilities"), len(label_set)))
         return result
 
-    def _identity(self) -> list[Any]:
+    def _identity(self, settings: PredictionSettings | None = None) -> list[Any]:
         """Tell this stack from others, in JSON values."""
         own = [self.combiner, None if self._softmax is None else digest(serialize(self._softmax))]
-        return [*own, *(identity_of(n) for networks in self.networks for n in networks)]
+        return [*own, *(identity_of(n, settings) for networks in self.networks for n in networks)]
 
     def _combine_fitted(self) -> NestedMean | SoftmaxCombiner:
         """Return the combiner; raise NotFittedError unless it and all networks can predict."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from miscnn._scratch import boxes_of, release, trim
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
-from miscnn.neural_network._ahead import ahead
+from miscnn.neural_network._ahead import ahead, closing
 from miscnn.neural_network._mirroring import Network, mirrored
 from miscnn.neural_network._roi import Box, whole
 from miscnn.neural_network.prediction_settings import PredictionSettings
@@ -142,13 +143,15 @@ class _Work:
 
     def run(self, network: Network) -> Iterator[Block]:
         """Predict everything and yield what becomes final."""
-        batches = ahead(self.batches())
-        outputs: Iterator[Any] = ((chunk, _run(network, batch)) for chunk, batch in batches)
-        if self.batch_bytes() <= _MOST_AHEAD:
-            outputs = ahead(outputs)
-        for chunk, output in outputs:
-            yield from self.merge(chunk, output)
-            del output  # before the next one is made
+        with contextlib.ExitStack() as open_streams:
+            batches = open_streams.enter_context(closing(ahead(self.batches())))
+            outputs: Iterator[Any] = ((chunk, _run(network, batch)) for chunk, batch in batches)
+            if self.batch_bytes() <= _MOST_AHEAD:
+                outputs = ahead(outputs)
+            open_streams.enter_context(closing(outputs))
+            for chunk, output in outputs:
+                yield from self.merge(chunk, output)
+                del output  # before the next one is made
 
     def batches(self) -> Iterator[tuple[_Chunk, NDArray[np.float32]]]:
         raise NotImplementedError
@@ -162,7 +165,6 @@ class _Work:
     def batch_size(self, number: int) -> int:
         """Return the size of all batches: a network is compiled for one shape of them."""
         return min(self.settings.batch_size or self.recipe.batch_size, number)
-
 
     def batch_bytes(self) -> int:
         """Return the size of what the network makes of a batch."""

@@ -13,7 +13,7 @@ from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, MissingFileError
 from miscnn.neural_network._engine import own_recipe
 from miscnn.neural_network._identity import call_identity, identity_of
-from miscnn.neural_network._outputs import Output
+from miscnn.neural_network._outputs import Output, apart
 from miscnn.neural_network._roi import RegionOfInterest
 from miscnn.neural_network._several import Averaging, CombinedEngine, engine_of
 from miscnn.neural_network._stacking import check_members, label_set_of
@@ -175,18 +175,25 @@ class MeanEnsemble:
             return_output, activation_output, output_path, verbose, outputs, overwrite, on_error,
             scratch_path, roi,
         )  # fmt: skip
-        return predict_subjects(
+        results = predict_subjects(
             sample_list,
             self.preprocessor.data,
             lambda: self._engine(settings, options.roi),
             options,
             postprocessing=self.postprocessing,
             identity=lambda: {
-                "model": [self.combine, *(identity_of(network) for network in self.networks)],
-                **call_identity(settings, options.roi, activation_output, self.postprocessing),
+                "model": [self.combine, *(identity_of(n, settings) for n in self.networks)],
+                **call_identity(
+                    settings,
+                    options.roi,
+                    activation_output,
+                    self.postprocessing,
+                    self.preprocessor.data.interface,
+                ),
             },
             notes={"bundle": getattr(self, "bundle_digest", None)},
         )
+        return apart(results)
 
     def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
         """Predict one sample in memory; return a label map, or probabilities ``(…, outputs)``."""

@@ -18,7 +18,7 @@ from miscnn.neural_network._class_weights import read_class_weights
 from miscnn.neural_network._identity import call_identity
 from miscnn.neural_network._keras_file import read_keras_file
 from miscnn.neural_network._network import BuiltNetwork
-from miscnn.neural_network._outputs import Output
+from miscnn.neural_network._outputs import Output, apart
 from miscnn.neural_network._precision import precision_scope
 from miscnn.neural_network._recipe import differences_of, recipe_of
 from miscnn.neural_network._regions import other_outputs
@@ -381,7 +381,7 @@ class NeuralNetwork(BuiltNetwork):
             scratch_path, roi,
         )  # fmt: skip
         settings = self.prediction if settings is None else settings
-        return predict_subjects(
+        results = predict_subjects(
             sample_list,
             self.preprocessor.data,
             lambda: self._engine(settings, options.roi),
@@ -389,10 +389,17 @@ class NeuralNetwork(BuiltNetwork):
             postprocessing=self.postprocessing,
             identity=lambda: {
                 "model": self._identity(),
-                **call_identity(settings, options.roi, activation_output, self.postprocessing),
+                **call_identity(
+                    settings,
+                    options.roi,
+                    activation_output,
+                    self.postprocessing,
+                    self.preprocessor.data.interface,
+                ),
             },
             notes={"bundle": getattr(self, "bundle_digest", None)},
         )
+        return apart(results)
 
     def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
         """Predict one sample in memory; return a label map, or probabilities ``(…, classes)``."""

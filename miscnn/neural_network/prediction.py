@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from miscnn._files import remove_leftovers
 from miscnn._scratch import Scratch
 from miscnn.data_loading._checks import non_finite
+from miscnn.data_loading._indices import subject_of
 from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.new_subjects import Given as Subjects
@@ -40,6 +41,7 @@ from miscnn.neural_network._outputs import (
     count_voxels,
 )
 from miscnn.neural_network._roi import as_box
+from miscnn.neural_network._targets import Plan, planned, sources_of
 from miscnn.processing.postprocessing import PostProcessing
 from miscnn.processing.postprocessing.base import check_label_map
 
@@ -106,6 +108,7 @@ def predict_subjects(
         If some of several subjects could not be predicted; the others are.
     """
     options = PredictionOptions() if options is None else options
+    trained = data_io
     data_io, subjects = find_subjects(given, data_io)
     in_memory = [not isinstance(s, str) for s in subjects]
     if any(in_memory) and not all(in_memory) and not options.return_output:
@@ -119,6 +122,9 @@ def predict_subjects(
         if folder.is_dir():
             remove_leftovers(folder)
         ledger = Ledger(folder, identity(), not options.overwrite, notes)
+        plan = planned(subjects, data_io, trained, options, ledger)
+    else:
+        plan = Plan(list(enumerate(subjects)))
     if len(subjects) == 1:  # there are no others that would have to wait
         options = replace(options, on_error="raise")
     run = _Run(
@@ -129,12 +135,13 @@ def predict_subjects(
         scratch=Scratch(_scratch_folder(options.scratch_path, None if keep else folder)),
         ledger=ledger,
         results=[None] * len(subjects),
+        targets=plan.targets,
     )
-    run.all(subjects)
+    run.all(plan)
     written = list(dict.fromkeys(run.written))
     if ledger is not None and written:
         ledger.completed(written, data_io.complete_predictions(written, options.output_path))
-        ledger.write()
+        ledger.close()
     if run.failures:
         raise PredictionError(run.failures, len(subjects), run.results if keep else None)
     return run.results if keep else None
@@ -175,12 +182,19 @@ class _Run:
     results: list[Any]
     failures: dict[str, Exception] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
+    targets: Sequence[Path] = ()
+    sources: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def all(self, subjects: Sequence[Subject]) -> None:
-        todo = [(n, s) for n, s in enumerate(subjects) if not self.is_there(s)]
-        if len(todo) < len(subjects):
-            _log.info("%d of %d subjects are predicted already", len(subjects) - len(todo),
-                      len(subjects))  # fmt: skip
+    def all(self, plan: Plan) -> None:
+        todo = plan.todo
+        if plan.there:
+            there = set(map(subject_of, plan.there)) - {subject_of(_name(s)) for _, s in todo}
+            _log.info(
+                "%d of %d subjects are predicted already", len(plan.there),
+                len(plan.there) + len(todo) + len(plan.refused), extra={"there": len(there)},
+            )  # fmt: skip
+        for refused in plan.refused:
+            self.failed(*refused)
         reader = ThreadPoolExecutor(1, thread_name_prefix="miscnn-read")
         writer = ThreadPoolExecutor(1, thread_name_prefix="miscnn-write")
         bar = tqdm(
@@ -190,11 +204,13 @@ class _Run:
             with bar:
                 self.overlapped(todo, reader, writer, bar)
         finally:
-            # What is being read or written comes to its end; nothing new begins.
+            # What is being read comes to its end, and what was predicted is written; nothing new
+            # begins.
             reader.shutdown(cancel_futures=True)
-            writer.shutdown(cancel_futures=True)
+            writer.shutdown()
             if self.ledger is not None:
-                self.ledger.write()
+                # What is put together of slices in the end may be written yet.
+                self.ledger.write() if self.written else self.ledger.close()
 
     def overlapped(
         self,
@@ -241,15 +257,10 @@ class _Run:
             self.failed(*who, error)
         bar.update()
 
-    def is_there(self, subject: Subject) -> bool:
-        if self.ledger is None or not isinstance(subject, str):
-            return False
-        if not self.options.overwrite:
-            return self.ledger.has(subject, self.options.outputs)
-        self.ledger.forget(subject)
-        return False
-
     def read(self, subject: Subject) -> tuple[Sample, Any]:
+        if self.ledger is not None and isinstance(subject, str):
+            # Before it is read: what changes meanwhile is told from what was read.
+            self.sources[subject] = sources_of(subject, self.data_io.interface)
         sample = load_subject(subject, self.data_io, self.scratch)
         if not isinstance(subject, str):  # the loader has looked at those that it reads
             check_finite(sample)
@@ -279,13 +290,16 @@ class _Run:
         if self.ledger is None:
             self.results[number] = found if len(found) > 1 else next(iter(found.values()))
             return
+        if not self.written:
+            self.ledger.begin(self.targets)
         files: dict[str, Path] = {}
         for kind, value in found.items():
             if kind != "volumes":
                 path = self.save(sample, kind, value)
                 if path is not None:
                     files[kind] = path
-        self.ledger.add(sample.index, files, found.get("volumes", ()))
+        sources = self.sources.pop(sample.index, ())
+        self.ledger.add(sample.index, files, found.get("volumes", ()), sources)
         self.written.append(sample.index)
 
     def save(self, sample: Sample, output: str, value: NDArray[Any]) -> Path | None:

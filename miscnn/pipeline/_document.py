@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from miscnn.exceptions import ConfigurationError
 from miscnn.pipeline import _sections as sections
+from miscnn.pipeline._keras_parts import keras_classes
 from miscnn.pipeline._kinds import (
     ARCHITECTURES,
     AUGMENTATIONS,
@@ -20,7 +21,8 @@ from miscnn.pipeline._kinds import (
     Names,
 )
 from miscnn.pipeline._parts import Parts, Table
-from miscnn.pipeline._problems import Place, Problems, told, unknown_key
+from miscnn.pipeline._problems import REFUSALS, Place, Problems, nearest, told, unknown_key
+from miscnn.pipeline._ranges import check_ranges
 from miscnn.pipeline._signatures import Arguments
 from miscnn.pipeline._types import NOTHING, PART, as_arguments
 
@@ -66,16 +68,19 @@ class Document:
             if name == "postprocessing":
                 result[name] = self._postprocessing(given.get(name), place)
                 continue
-            if name == "evaluation" and given.get(name) in (None, NOTHING):
+            if name == "evaluation" and given.get(name, NOTHING) == NOTHING:
                 continue
             if name in ("data", "preprocessor") and name not in given:
                 self.problems.add((), f"the section [{name}] is missing")
                 continue
-            table = given.get(name, {})
+            table = given.get(name)
+            table = {} if table is None else table  # one that is named in YAML and is empty
             if not isinstance(table, Mapping):
                 self.problems.add(place, f"= {told(table)}: expected a section (a table)")
                 continue
             result[name] = makers[name](dict(table), place)
+            check_ranges(result[name], name, self.problems)
+            self._check_paths(result[name], place)
         return result
 
     # ------------------------------------------------------------------ sections
@@ -123,7 +128,8 @@ class Document:
         families = {"architecture": ARCHITECTURES, "loss": LOSSES, "schedule": SCHEDULES}
         apart = {name: given.pop(name, arguments[name].default) for name in families}
         metrics = given.pop("metrics", None)
-        rest = _without(arguments, *families, "metrics")
+        optimizer = given.pop("optimizer", arguments["optimizer"].default)
+        rest = _without(arguments, *families, "metrics", "optimizer")
         result: Table = {}
         for name, family in families.items():
             apart[name] = _of_default(apart[name], arguments[name].default)
@@ -132,16 +138,31 @@ class Document:
         nothing = metrics is None or metrics == NOTHING
         result["metrics"] = None if nothing else self.parts.parts(metrics, METRICS, there)
         result.update(self.parts.arguments(given, rest, place))
-        optimizer = result.get("optimizer")
+        result["optimizer"] = self._optimizer(optimizer, (*place, "optimizer"))
+        return result
+
+    def _optimizer(self, given: Any, place: Place) -> Any:
+        """Return an optimizer of Keras': its name in small letters, or a table with its class."""
+        optimizer = self.parts.of_anything(given, place)
         if not isinstance(optimizer, str) and not (
             isinstance(optimizer, Mapping) and isinstance(optimizer.get(PART), str)
         ):
             self.problems.add(
-                (*place, "optimizer"),
+                place,
                 f"= {told(optimizer)}: expected a name such as 'adam', 'adamw' or 'sgd', or a "
                 f'table {{{PART} = "Adam", …}} with the arguments of an optimizer of Keras\'',
             )
-        return result
+            return None
+        by_name = isinstance(optimizer, str)
+        name = optimizer if isinstance(optimizer, str) else str(optimizer[PART])
+        classes = keras_classes("optimizers")
+        known = [kind.lower() for kind in classes] if by_name else list(classes)
+        if known and name not in known and (by_name or name.lower() != name):
+            self.problems.add(
+                place if by_name else (*place, PART),
+                f"= {told(name)}: expected one of {', '.join(known)}{nearest(name, known)}",
+            )
+        return optimizer
 
     def _training(self, given: Table, place: Place) -> Table:
         result = self.parts.arguments(given, sections.training_arguments(), place)
@@ -159,7 +180,6 @@ class Document:
                     f"= {told(result[name])}: needs subjects to validate on; set validation = 0.2 "
                     "as well",
                 )
-        self._check_counts(result, place)
         return result
 
     def _evaluation(self, given: Table, place: Place) -> Table:
@@ -183,7 +203,6 @@ class Document:
         result = self.parts.arguments(given, _without(known, "splitter"), place)
         if "splitter" in known:
             result["splitter"] = self._splitter(splitter, given, result, (*place, "splitter"))
-        self._check_counts(result, place)
         return result
 
     def _splitter(self, value: Any, given: Table, result: Table, place: Place) -> Table | None:
@@ -221,22 +240,21 @@ class Document:
     def _bundle(self, given: Table, place: Place) -> Table:
         return self.parts.arguments(given, sections.bundle_arguments(), place)
 
-    def _check_counts(self, table: Table, place: Place) -> None:
-        least = {"epochs": 1, "iterations": 1, "folds": 2, "checkpoint_every": 1}
-        for name, bound in least.items():
-            value = table.get(name)
-            if isinstance(value, int) and value < bound:
-                self.problems.add((*place, name), f"= {value}: expected {bound} or more")
-        minutes = table.get("max_minutes")
-        if minutes is not None and not minutes > 0:
+    def _check_paths(self, table: Table, place: Place) -> None:
+        for name in ("path", *sections.WRITTEN.get(str(place[0]), ())):
+            if table.get(name) == "":
+                self.problems.add((*place, name), 'is empty; expected a path ("." is this folder)')
+        folder = table.get("folder")
+        if place == ("bundle",) and folder and {*Path(folder).parts} <= {".", ".."}:
             self.problems.add(
-                (*place, "max_minutes"), f"= {minutes}: expected a positive number of minutes"
+                (*place, "folder"),
+                f"= {told(folder)}: a bundle needs a folder of its own, such as 'bundle'",
             )
 
     def _attempt(self, make: Callable[[], object], place: Place) -> None:
         try:
             make()
-        except (ConfigurationError, TypeError, ValueError) as error:
+        except REFUSALS as error:
             self.problems.refused(place, str(error))
 
     # ------------------------------------------------------------------ making

@@ -10,10 +10,11 @@ from typing import Any
 from miscnn._files import write_text
 from miscnn.exceptions import ConfigurationError, MissingFileError
 from miscnn.pipeline import _toml, _toml_write, _yaml
+from miscnn.pipeline._limits import BYTES, DEPTH, check_document
 from miscnn.pipeline._problems import PipelineError, Place, Problem
+from miscnn.pipeline._sections import FREE_TEXTS
 from miscnn.pipeline._types import PART
 
-_LARGEST = 1 << 20  # bytes; a recipe has a few thousand
 ENDINGS = (".toml", ".yaml", ".yml")
 
 
@@ -30,19 +31,28 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[Place, int]]:
     reader = _toml if _is_toml(path) else _yaml
     if not path.is_file():
         raise MissingFileError(f"there is no file {path}")
-    if path.stat().st_size > _LARGEST:
-        raise ConfigurationError(f"{path} is larger than {_LARGEST >> 20} MiB; is it a pipeline?")
+    with path.open("rb") as file:
+        content = file.read(BYTES + 1)
+    if len(content) > BYTES:
+        raise ConfigurationError(f"{path} is larger than {BYTES >> 20} MiB; is it a pipeline?")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         message = f"this is no text in UTF-8: {error.reason}"
         raise PipelineError([Problem((), message, None, path.name)]) from error
     found: tuple[dict[str, Any], dict[Place, int]] = reader.read(text, path.name)
+    check_document(found[0], path.name, found[1])
     return found
 
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
     """Write a file, in the format that its name tells."""
+    bundle = {
+        key: value
+        for key, value in document.get("bundle", {}).items()
+        if value is not None or key not in FREE_TEXTS  # which None cannot be said of in TOML
+    }
+    document = {**document, **({"bundle": bundle} if bundle else {})}
     writer = _toml_write if _is_toml(path) else _yaml
     write_text(path, writer.write(document))
 
@@ -76,6 +86,8 @@ def overridden(
     result = copy.deepcopy(dict(document))
     places: dict[Place, str] = {}
     for name, value in overrides.items():
+        if name.count(".") > DEPTH:
+            raise ConfigurationError(f"--set {name[:60]}…: nested deeper than {DEPTH} levels")
         *way, last = name.split(".")
         here: Any = result
         place: list[str | int] = []

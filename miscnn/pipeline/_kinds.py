@@ -71,6 +71,8 @@ class Family:
         Exported classes that are none of them.
     others : bool
         Whether those of Keras may be named, too: ``keras.Huber``.
+    words : tuple of str
+        What else may be said in place of a class.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Family:
     suffix: str = ""
     apart: frozenset[str] = field(default=frozenset())
     others: bool = False
+    words: tuple[str, ...] = ()
 
     def kinds(self) -> dict[str, Kind]:
         """Return the classes by name."""
@@ -116,7 +119,11 @@ SCHEDULES = Family(
     apart=frozenset({"Schedule"}),
 )
 SPLITTERS = Family(
-    "splitter", "miscnn.evaluation.splits", suffix="kfold", apart=frozenset({"Fold"})
+    "splitter",
+    "miscnn.evaluation.splits",
+    suffix="kfold",
+    apart=frozenset({"Fold", "KnowsGeometry", "Splitter"}),
+    words=("random",),
 )
 STEPS = Family("step", "miscnn.processing.postprocessing", apart=frozenset({"PostProcessing"}))
 INTERFACES = Family("data interface", "miscnn.data_loading.interfaces", suffix="interface")
@@ -163,7 +170,8 @@ class Names:
         suffix = family.suffix if family is not None else ""
         names = list(self.known(family))
         short = [name[: -len(suffix)] for name in names if suffix and name.lower().endswith(suffix)]
-        return [*names, *(name.lower() for name in short if name)]
+        words = family.words if family is not None else ()
+        return [*names, *(name.lower() for name in short if name), *words]
 
     def find(self, name: str, family: Family | None) -> Kind | None:
         """Return the class of a name, however it is spelled; None if there is none."""

@@ -12,8 +12,9 @@ from typing import Any
 
 from miscnn._configurable import Configurable
 from miscnn.exceptions import ConfigurationError
-from miscnn.pipeline._kinds import KERAS, Family, Kind, Names
-from miscnn.pipeline._problems import Place, Problems, nearest, told, unknown_key
+from miscnn.pipeline._keras_parts import keras_classes
+from miscnn.pipeline._kinds import KERAS, LOSSES, Family, Kind, Names
+from miscnn.pipeline._problems import REFUSALS, Place, Problems, nearest, told, unknown_key
 from miscnn.pipeline._signatures import OPEN, REQUIRED, Argument, Arguments
 from miscnn.pipeline._types import NOTHING, PART, MismatchError, as_arguments, fitted, literals
 
@@ -86,12 +87,13 @@ class Parts:
             return None
         at = place if isinstance(value, str) else (*place, PART)
         if family is not None and family.others and name.lower().startswith(KERAS):
-            return self._of_keras(table, place)
+            return self._of_keras(table, family, place, at)
         kind = self.names.find(name, family)
         if kind is None:
             known = self.names.known(family)
             guess = nearest(name, self.names.spellings(family))
-            allowed = ", ".join(sorted(known))
+            words = family.words if family is not None else ()
+            allowed = ", ".join([*words, *sorted(known)])
             self.problems.add(at, f"= {told(name)}: expected one of {allowed}{guess}")
             return None
         given = {key: item for key, item in table.items() if key != PART}
@@ -140,6 +142,14 @@ class Parts:
             self.problems.add(place, f"= {told(value)}: {mismatch}{guess}")
             return None
 
+    def of_anything(self, value: Any, place: Place) -> Any:
+        """Return a value that is no part, and may be a table with the key of one."""
+        try:
+            return fitted(value, Any)
+        except MismatchError as mismatch:
+            self.problems.add(place, f"= {told(value)}: {mismatch}")
+            return None
+
     def _inner(self, value: Any, place: Place) -> Any:
         if is_part(value) or isinstance(value, Configurable):
             table = self.part(value, None, place)
@@ -150,9 +160,19 @@ class Parts:
             return [self._inner(item, (*place, k)) for k, item in enumerate(value)]
         return value
 
-    def _of_keras(self, table: Mapping[str, Any], place: Place) -> Table:
-        """Take a part of Keras' own as it is: it is looked for when the network is built."""
-        complete = {PART: KERAS + str(table[PART])[len(KERAS) :]}
+    def _of_keras(
+        self, table: Mapping[str, Any], family: Family, place: Place, at: Place
+    ) -> Table | None:
+        """Take the arguments of a part of Keras' own as they are: it is made with the network."""
+        name = str(table[PART])[len(KERAS) :]
+        packages = ("losses",) if family is LOSSES else ("losses", "metrics")
+        known = keras_classes(*packages)
+        if known and name not in known:
+            told_names = ", ".join(KERAS + n for n in known)
+            guess = nearest(KERAS + name, [KERAS + n for n in known])
+            self.problems.add(at, f"= {told(table[PART])}: expected one of {told_names}{guess}")
+            return None
+        complete = {PART: KERAS + name}
         for key, value in table.items():
             if key != PART:
                 complete[str(key)] = self.value(value, Argument(str(key)), (*place, str(key)))
@@ -162,7 +182,7 @@ class Parts:
         """Let the constructor say what it thinks of the arguments."""
         try:
             self.make(table)
-        except (ConfigurationError, TypeError, ValueError) as error:
+        except REFUSALS as error:
             # A text that is refused is quoted, where its argument may not be named.
             quoted = [k for k, v in given.items() if isinstance(v, str) and repr(v) in str(error)]
             if quoted and not any(re.search(rf"\b{re.escape(k)}\b", str(error)) for k in given):

@@ -30,12 +30,17 @@ def with_paths(
 
 def resolved(text: str, folder: Path) -> Path:
     """Return a path that is relative to a folder, absolute."""
-    return Path(os.path.abspath(folder / Path(text).expanduser()))
+    return Path(os.path.abspath(folder / _expanded(text)))
+
+
+def _expanded(text: str) -> Path:
+    """Return a path with the home folder in place of "~"; of an unknown user it stays as it is."""
+    return Path(os.path.expanduser(text))  # that of Path raises RuntimeError
 
 
 def moved_path(text: str, before: Path, now: Path) -> str:
     """Return a path relative to another folder than before."""
-    if Path(text).expanduser().is_absolute():
+    if _expanded(text).is_absolute():
         return text
     try:
         return Path(os.path.relpath(before / text, now)).as_posix()

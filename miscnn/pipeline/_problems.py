@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from miscnn._text import shortened
-from miscnn.exceptions import ConfigurationError
+from miscnn.exceptions import ConfigurationError, MiscnnError
 
 Place = tuple[str | int, ...]
 """Keys and positions on the way to a value: ``("preprocessor", "subfunctions", 0, "clip")``."""
 
+_TOLD = 100  # problems in one message
 _SHOWN = 60  # characters of a value
+_SHOWN_ERROR = 500  # of an error of another library's
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class PipelineError(ConfigurationError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
-        lines = [str(problem) for problem in self.problems]
+        lines = [str(problem) for problem in self.problems[:_TOLD]]
+        lines += ["…"] if count > _TOLD else []
         head = [] if count == 1 else [f"{count} problems:"]
         super().__init__("\n".join([*head, *lines]))
 
@@ -125,22 +128,39 @@ class Problems:
             raise PipelineError(dict.fromkeys(order))
 
 
-class Told:
-    """Tells errors of the library with the file and the line of a section."""
+REFUSALS = (ConfigurationError, TypeError, ValueError, OverflowError)
+"""What constructors raise for arguments that they refuse."""
 
-    def __init__(self, problems: Problems, place: Place) -> None:
+
+class Told:
+    """Tells errors with the file and the line of a section.
+
+    Parameters
+    ----------
+    problems : Problems
+    place : tuple
+    building : bool
+        Whether constructors are called only, so that errors of any library are of arguments;
+        else those of this library.
+    """
+
+    def __init__(self, problems: Problems, place: Place, building: bool = True) -> None:
         self._problems = problems
         self._place = place
+        self._building = building
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        of_arguments = isinstance(error, ConfigurationError | TypeError)
-        if not of_arguments or isinstance(error, PipelineError):
+        if isinstance(error, PipelineError) or not isinstance(error, REFUSALS):
+            return
+        own = isinstance(error, MiscnnError)
+        if not (isinstance(error, ConfigurationError) if own else self._building):
             return
         problems = self._problems.alike()
-        problems.refused(self._place, str(error))
+        message = str(error) if own else shortened(" ".join(str(error).split()), _SHOWN_ERROR)
+        problems.refused(self._place, message)
         raise PipelineError(problems.found) from error
 
 

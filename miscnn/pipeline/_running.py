@@ -42,6 +42,8 @@ class PipelineResult:
         Who was trained on, and who only validated.
     evaluation : CrossValidationResult or None
         Of the section ``[evaluation]``.
+    trained : bool
+        Whether this run has trained; False if the checkpoints held all epochs already.
     """
 
     model: NeuralNetwork
@@ -50,6 +52,7 @@ class PipelineResult:
     training: tuple[str, ...]
     validation: tuple[str, ...]
     evaluation: CrossValidationResult | None = None
+    trained: bool = True
 
     def __repr__(self) -> str:
         told = "not evaluated" if self.evaluation is None else repr(self.evaluation)
@@ -144,11 +147,22 @@ def train(
     section: Mapping[str, Any],
     path: Path | None,
     verbose: int,
-) -> History:
-    """Run what the section ``[training]`` says."""
+) -> tuple[History, bool]:
+    """Run what the section ``[training]`` says; tell whether anything was trained."""
     arguments = {k: v for k, v in section.items() if k not in ("validation", *_OF_EVALUATE)}
     arguments["checkpoint_path"] = path
-    if not validation:
-        return model.train(training, verbose=verbose, **arguments)
-    arguments.update({name: section[name] for name in _OF_EVALUATE})
-    return model.evaluate(training, validation, verbose=verbose, **arguments)
+    before = _last_written(path)
+    if validation:
+        arguments.update({name: section[name] for name in _OF_EVALUATE})
+        history = model.evaluate(training, validation, verbose=verbose, **arguments)
+    else:
+        history = model.train(training, verbose=verbose, **arguments)
+    return history, before is None or _last_written(path) != before
+
+
+def _last_written(folder: Path | None) -> int | None:
+    """Return when the last checkpoint was written; None if there is none."""
+    from miscnn.neural_network.checkpoint import LAST
+
+    file = None if folder is None else folder / LAST
+    return file.stat().st_mtime_ns if file is not None and file.is_file() else None

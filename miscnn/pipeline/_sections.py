@@ -13,6 +13,7 @@ from miscnn.pipeline._signatures import (
     arguments_in_source,
     arguments_of,
 )
+from miscnn.pipeline._types import FreeText
 
 SECTIONS = (
     "data",
@@ -35,6 +36,9 @@ WRITTEN = {
     "bundle": ("folder",),
 }
 """Paths of what is written."""
+
+FREE_TEXTS = ("name", "licence", "description")
+"""Of the section of the bundle: None is said by leaving them out."""
 
 CROSS_VALIDATION, SPLIT, LEAVE_ONE_OUT = "cross-validation", "split", "leave-one-out"
 METHODS = (CROSS_VALIDATION, SPLIT, LEAVE_ONE_OUT)
@@ -136,6 +140,8 @@ def prediction_arguments() -> Arguments:
 def bundle_arguments() -> Arguments:
     """Those of ``NeuralNetwork.save``."""
     found = _without(arguments_in_source(*_MODEL, "save"), ("scores",))
+    for name in FREE_TEXTS:
+        found[name] = Argument(name, FreeText | None, None)
     return {**found, "folder": Argument("folder", str, "bundle")}
 
 

@@ -9,6 +9,7 @@ import re
 import tomllib
 from typing import Any
 
+from miscnn.pipeline._limits import check_document, check_toml_text, line_of_digits
 from miscnn.pipeline._problems import PipelineError, Place, Problem
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -23,6 +24,7 @@ def read(text: str, source: str) -> tuple[dict[str, Any], dict[Place, int]]:
     PipelineError
         If it is no TOML; with the line.
     """
+    check_toml_text(text, source)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -33,6 +35,12 @@ def read(text: str, source: str) -> tuple[dict[str, Any], dict[Place, int]]:
         raise PipelineError([Problem((), f"this is no TOML: {message}", line, source)]) from error
     except RecursionError as error:
         raise PipelineError([Problem((), "nested too deeply", None, source)]) from error
+    except ValueError as error:  # of Python's own integers
+        long = line_of_digits(text)
+        reason = str(error) if long is None else "an integer of too many digits"
+        message = f"this is no TOML: {reason}"
+        raise PipelineError([Problem((), message, long, source)]) from error
+    check_document(values, source, integers=False)  # before the scan, which is slower
     return values, _Scanner(text).lines()
 
 

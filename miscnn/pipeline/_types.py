@@ -18,6 +18,11 @@ NOTHING = "none"
 PART = "type"
 """The key of a table that names the class of a part."""
 
+
+class FreeText(str):
+    """Stands for a type: a text in which "none" is no word for None."""
+
+
 _LISTS = (Sequence, Iterable, list, tuple, set, frozenset)
 _TABLES = (Mapping, dict)
 
@@ -37,6 +42,8 @@ def fitted(value: Any, hint: Any) -> Any:
     if hint is Any or not _is_known(hint):
         return _anything(value)
     for option in options(hint):
+        if option is types.NoneType and value == NOTHING and FreeText in options(hint):
+            continue
         if _suits(value, option):
             return _taken(value, option)
     raise MismatchError(f"expected {described(hint)}")
@@ -67,7 +74,7 @@ def described(hint: Any) -> str:
     if any(member is Any for member in members):
         return "a value"
     words = [_word(m) for m in members if m is not types.NoneType]
-    if types.NoneType in members:
+    if types.NoneType in members and FreeText not in members:
         words.append(f'"{NOTHING}"')
     words = list(dict.fromkeys(word for word in words if word))
     if literals(hint) and len(words) == 1:
@@ -155,7 +162,7 @@ def _taken(value: Any, option: Any) -> Any:
     elif origin is Literal:
         if any(value == known and type(value) is type(known) for known in arguments):
             return value
-    elif option is str or option in (Path, os.PathLike) or origin is os.PathLike:
+    elif option in (str, FreeText, Path, os.PathLike) or origin is os.PathLike:
         if isinstance(value, str | os.PathLike):
             return os.fspath(value)
     elif option in _LISTS or origin in _LISTS:
@@ -203,7 +210,7 @@ def _word(option: Any) -> str:
         return "a number"
     if origin is Literal:
         return f"one of {', '.join(map(repr, arguments))}"
-    if option is str or option in (Path, os.PathLike) or origin is os.PathLike:
+    if option in (str, FreeText, Path, os.PathLike) or origin is os.PathLike:
         return "text"
     if option in _LISTS or origin in _LISTS:
         if origin is tuple and arguments and arguments[-1] is not Ellipsis:

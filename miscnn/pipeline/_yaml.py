@@ -1,6 +1,6 @@
 """YAML files, read as YAML 1.2 says: ``no`` is a text, ``1e-4`` a number, a key stands once.
 
-The values are made from the composed nodes here, which know their lines; no tag makes an object.
+The values are made from the composed nodes here, which know their lines; tags are refused.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from miscnn.pipeline._limits import DEPTH, VALUES
 from miscnn.pipeline._problems import PipelineError, Place, Problem
 
 # The core schema of YAML 1.2.2, section 10.3.2.
@@ -22,8 +23,39 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\
 _INFINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 
 _BREAKS = "\r\n\x85\u2028\u2029"
-_MOST_NODES = 100_000  # an alias of aliases of aliases would be many more
-_LIMIT_DIGITS = 300
+_MOST_DIGITS = 30  # of an integer; Python's limit is far above 64 bits
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+    """Composes nodes that know the tags they were written with, up to what a pipeline may hold."""
+
+    def __init__(self, text: str, source: str) -> None:
+        super().__init__(text)
+        self._source = source
+        self._count = 0
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        event = self.peek_event()
+        line = event.start_mark.line + 1
+        self._count += 1
+        self._depth += 1
+        if self._count > VALUES:
+            raise PipelineError([_too_many(line, self._source)])
+        if self._depth > DEPTH:
+            message = f"this is nested deeper than {DEPTH} levels"
+            raise PipelineError([Problem((), message, line, self._source)])
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        tag = getattr(event, "tag", None)
+        if tag is not None:  # else the node's is what PyYAML has made up
+            node.written_tag = tag
+        return node
+
+
+def _too_many(line: int, source: str) -> Problem:
+    message = f"this has more than {VALUES} values; is it a pipeline, are there aliases of aliases?"
+    return Problem((), message, line, source)
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types
@@ -76,7 +108,11 @@ def read(text: str, source: str) -> tuple[dict[str, Any], dict[Place, int]]:
         If it is no YAML, or no table; a key stands twice; with the lines.
     """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = _Loader(text, source)
+        try:
+            node = loader.get_single_node()
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = f"this is no YAML: {error.problem or error.context}"
@@ -90,10 +126,7 @@ def read(text: str, source: str) -> tuple[dict[str, Any], dict[Place, int]]:
     if node is None:
         return {}, {}
     reader = _Reader(source)
-    try:
-        values = reader.value(node, ())
-    except RecursionError as error:
-        raise PipelineError([Problem((), "nested too deeply", None, source)]) from error
+    values = reader.value(node, ())
     reader.raise_if_any()
     if not isinstance(values, dict):
         message = "expected sections such as data: and preprocessor:, got no table"
@@ -118,9 +151,12 @@ class _Reader:
         line = node.start_mark.line + 1
         self.lines.setdefault(place, line)
         self._count += 1
-        if self._count > _MOST_NODES:
-            message = f"more than {_MOST_NODES} values; are there aliases of aliases?"
+        if self._count > VALUES:
+            raise PipelineError([_too_many(line, self._source)])
+        if len(place) > DEPTH:  # as an alias of what it stands in
+            message = f"this is nested deeper than {DEPTH} levels"
             raise PipelineError([Problem((), message, line, self._source)])
+        self._refuse_tag(node, place, line)
         if isinstance(node, yaml.MappingNode):
             return self._table(node, place)
         if isinstance(node, yaml.SequenceNode):
@@ -131,6 +167,7 @@ class _Reader:
         table: dict[str, Any] = {}
         for key_node, item in node.value:
             line = key_node.start_mark.line + 1
+            self._refuse_tag(key_node, place, line)
             if not isinstance(key_node, yaml.ScalarNode):
                 self._add(place, "has a key that is no text", line)
                 continue
@@ -148,25 +185,33 @@ class _Reader:
 
     def _scalar(self, node: yaml.Node, place: Place, line: int) -> Any:
         text = str(node.value)
-        if node.style in ("'", '"', "|", ">") or node.tag == "!":
+        if node.style in ("'", '"', "|", ">"):
             return text
-        standard = node.tag.startswith("tag:yaml.org,2002:")
-        if not standard:
-            self._add(place, f"has the tag {node.tag}, and tags are not supported", line)
-            return None
         if _NULL.match(text):
             return None
         if _BOOL.match(text):
             return text.lower() == "true"
-        if _INT.match(text) and len(text) <= _LIMIT_DIGITS:
-            return int(text)
-        if _OTHER_INT.match(text):
-            return int(text, 0)
+        if _INT.match(text) or _OTHER_INT.match(text):
+            if len(text) > _MOST_DIGITS:
+                self._add(place, f"has an integer of {len(text)} digits", line)
+                return None
+            return int(text, 0 if _OTHER_INT.match(text) else 10)
         if _INFINITE.match(text):
             return float(text.replace(".", ""))
         if _FLOAT.match(text):
             return float(text)
         return text
+
+    def _refuse_tag(self, node: yaml.Node, place: Place, line: int) -> None:
+        tag = getattr(node, "written_tag", None)
+        if tag is None:
+            return
+        shown = re.sub(r"\Atag:yaml\.org,2002:", "!!", str(tag))
+        self._add(
+            place,
+            f"has the tag {shown}, and tags are not supported; a text is written in quotes",
+            line,
+        )
 
     def _add(self, place: Place, message: str, line: int) -> None:
         self._problems.append(Problem(place, message, line, self._source))

@@ -13,6 +13,7 @@ from miscnn.pipeline import _sections as sections
 from miscnn.pipeline._document import Document
 from miscnn.pipeline._files import overridden, read_document, write_document
 from miscnn.pipeline._kinds import Names
+from miscnn.pipeline._limits import check_document
 from miscnn.pipeline._modules import own_classes
 from miscnn.pipeline._paths import moved_path, resolved, with_paths
 from miscnn.pipeline._problems import Problems, Told
@@ -75,8 +76,10 @@ class Pipeline:
     ) -> None:
         self.folder = Path(os.path.abspath(folder or Path()))
         self._problems = problems
+        check_document(document)
         own: dict[str, type] = {}
-        modules = document.get(sections.MODULES, [])
+        modules = document.get(sections.MODULES)
+        modules = [] if modules is None else modules
         if isinstance(modules, list | tuple) and all(isinstance(m, str) for m in modules):
             try:
                 own = own_classes(modules, self.folder)
@@ -221,6 +224,7 @@ class Pipeline:
 
     def _built(self, data_io: DataIO) -> NeuralNetwork:
         from miscnn.neural_network.model import NeuralNetwork
+        from miscnn.neural_network.optimizers import OptimizerRecipe
         from miscnn.processing.postprocessing import PostProcessing
 
         preprocessor = self.preprocessor(data_io)
@@ -235,7 +239,10 @@ class Pipeline:
         if isinstance(arguments["optimizer"], dict):
             options = arguments["optimizer"]
             name = options.pop(PART)
-            arguments["optimizer"] = {"class_name": name, "config": options}
+            config = {"learning_rate": arguments["learning_rate"], **options}
+            arguments["optimizer"] = {"class_name": name, "config": config}
+            with self._told("network", "optimizer"):  # once for its errors alone
+                OptimizerRecipe.of(arguments["optimizer"]).make(arguments["learning_rate"])
         steps = [parts.make(table) for table in self._document["postprocessing"]]
         with self._told("network"):
             return NeuralNetwork(
@@ -272,14 +279,14 @@ class Pipeline:
             model.reset()
         checkpoints = section["checkpoint_path"]
         path = None if checkpoints is None else self.path("training", "checkpoint_path", output)
-        with self._told("training"):
-            history = train(model, training, validation, section, path, verbose)
+        with self._running("training"):
+            history, trained = train(model, training, validation, section, path, verbose)
         bundle = self.path("bundle", "folder", output)
         scores = None if evaluation is None or not evaluation.scores else evaluation
-        with self._told("bundle"):
+        with self._running("bundle"):
             model.save(bundle, scores=scores, **self._maker.card(self._document["bundle"]))
         return PipelineResult(
-            model, bundle, history, tuple(training), tuple(validation), evaluation
+            model, bundle, history, tuple(training), tuple(validation), evaluation, trained
         )
 
     def check(
@@ -315,7 +322,22 @@ class Pipeline:
         with self._told("bundle"):  # what would be refused after hours of training
             card = self._maker.card(self._document["bundle"])
             ModelCard().changed(data_io.interface, **card)
+        self._check_bundle_folder(output)
         return data_io, training, validation
+
+    def _check_bundle_folder(self, output: str | os.PathLike[str] | None) -> None:
+        """Raise PipelineError if the bundle's files would lie among those of others."""
+        bundle = self.path("bundle", "folder", output)
+        others = {"the pipeline's folder": self.folder, "the data": self.path("data", "path")}
+        if output is not None:
+            others["--output"] = Path(os.path.abspath(output))
+        for name, folder in others.items():
+            if folder == bundle or bundle in folder.parents:
+                problems = self._problems.alike()
+                told = f"= {self._document['bundle']['folder']!r}: holds {name} ({folder}); "
+                told += "a bundle needs a folder of its own"
+                problems.add(("bundle", "folder"), told)
+                problems.raise_if_any()
 
     def evaluate(
         self, output: str | os.PathLike[str] | None = None, verbose: int = 1
@@ -340,8 +362,9 @@ class Pipeline:
         document = self.with_evaluation()._document
         section = document["evaluation"]
         path = resolved(section["evaluation_path"], Path(output or self.folder).absolute())
-        splitter = self._maker.parts.make(section.get("splitter"))
-        with self._told("evaluation"):
+        with self._told("evaluation", "splitter"):
+            splitter = self._maker.parts.make(section.get("splitter"))
+        with self._running("evaluation"):
             return evaluate(model, subjects, document, path, splitter, verbose)
 
     def with_evaluation(self) -> Pipeline:
@@ -352,6 +375,9 @@ class Pipeline:
 
     def _told(self, *place: str) -> Told:
         return Told(self._problems, place)
+
+    def _running(self, *place: str) -> Told:
+        return Told(self._problems, place, building=False)
 
     def __repr__(self) -> str:
         network = self._document["network"]["architecture"][PART]

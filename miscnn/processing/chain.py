@@ -18,7 +18,7 @@ from miscnn.exceptions import ConfigurationError
 from miscnn.processing.argmax import argmax_labels
 from miscnn.processing.augmentation.base import Augmentation
 from miscnn.processing.regions import Regions
-from miscnn.processing.subfunctions._blockwise import float_copy
+from miscnn.processing.subfunctions._blockwise import float_copy, own_copy
 from miscnn.processing.subfunctions.base import PointwiseSubfunction, Subfunction, speaks_for
 
 
@@ -121,11 +121,19 @@ def run_chain(
         A new sample.
     steps : list of Step
         One per subfunction, for :func:`undo_chain`.
+
+    Notes
+    -----
+    A subfunction may change what it is handed in place. The image that came in, which may be the
+    caller's or mapped from a file, therefore goes to none but those that say that they do not.
     """
     steps = []
+    original = sample.image
     for position, subfunction in enumerate(subfunctions):
         given = as_expected(sample, subfunction, subfunctions[:position])
         given.extended = {}
+        if not _takes_stored_type(subfunction) and np.may_share_memory(given.image, original):
+            given.image = own_copy(sample)
         result = subfunction.preprocessing(given, training)
         result = given if result is None else result
         result.scratch = sample.scratch

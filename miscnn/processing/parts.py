@@ -18,6 +18,8 @@ from miscnn.processing.blocks import Block
 
 # Planes that are kept, and let go of, together.
 _TOGETHER = 16
+# Bytes of planes that are handed out together; one plane may be larger.
+_SLAB = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -161,10 +163,12 @@ class Planes:
         return np.moveaxis(found, 0, self.axis)
 
     def slab(self, start: int) -> Block:
-        """Return some complete planes from ``start`` on, as many as lie together."""
+        """Return some complete planes from ``start`` on, that lie together and are not large."""
         number, within = divmod(start, _TOGETHER)
+        group = self._group(number)
         stop = min(self.complete - number * _TOGETHER, _TOGETHER)
-        values = self._group(number)[within:stop]
+        stop = min(stop, within + max(1, _SLAB // max(1, group[0].nbytes)))
+        values = group[within:stop]
         if self._background is not None:
             values = np.moveaxis(values, 1, -1)
         begin = tuple(start if k == self.axis else 0 for k in range(len(self._shape)))

@@ -15,14 +15,15 @@ from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ContractError, MiscnnError, NotFittedError
 from miscnn.processing.subfunctions.base import Subfunction, speaks_for
+from miscnn.testing._example_samples import example_samples
 from miscnn.testing._subfunction_blocks import cut_up, difference
+from miscnn.testing._subfunction_region import kept_on_itself, looks_beyond
 from miscnn.testing._unchanged import Unchanged
 
 _SUM_TOLERANCE = 1e-5
 # How far the centre of the foreground may move in the patient, in voxels of the coarser grid.
 _SHIFT_TOLERANCE = 1.0
 # Where the body of the made samples lies: off the centre, so that mirroring is seen.
-_BODY, _ORGAN = -0.2, -0.05
 
 
 def check_subfunction(
@@ -40,7 +41,8 @@ def check_subfunction(
     patient; the way back returns label maps and probabilities on the grid handed in, needs no
     arrays for it, and keeps probabilities non-negative with sum 1; where the grid is not
     changed, predictions come back as they are; block by block they come back as they do as a
-    whole, if there is such a way.
+    whole, if there is such a way; the way back needs nothing that was kept on the
+    subfunction itself, and follows the geometry where it says so.
 
     Parameters
     ----------
@@ -84,38 +86,6 @@ def check_subfunction(
         )
 
 
-def example_samples(rng: np.random.Generator) -> list[Sample]:
-    """Make small samples in HU: a body with two labelled organs in air."""
-    turned = np.array(
-        [
-            [0.0, -0.9, 0.6, 12.0],
-            [0.8, 0.05, 0.1, -40.0],
-            [0.02, 0.2, -3.9, 7.5],
-            [0.0, 0.0, 0.0, 1.0],
-        ]
-    )
-    grids = {
-        "3D, anisotropic": (Geometry.from_spacing((20, 17, 9), (0.8, 0.9, 4.0)), 1),
-        "3D, oblique and flipped, 2 channels": (Geometry((16, 21, 11), turned), 2),
-        "2D": (Geometry.from_spacing((24, 19), (0.7, 1.4)), 1),
-    }
-    return [_body(name, grid, channels, rng) for name, (grid, channels) in grids.items()]
-
-
-def _body(name: str, geometry: Geometry, channels: int, rng: np.random.Generator) -> Sample:
-    # Coordinates from -1 to 1 along each axis, voxel centres.
-    axes = [(np.arange(n) + 0.5) * 2.0 / n - 1.0 for n in geometry.shape]
-    place = np.stack(np.meshgrid(*axes, indexing="ij"))
-    body = np.sqrt(((place - _BODY) ** 2).sum(axis=0))
-    organ = np.sqrt(((place - _ORGAN) ** 2).sum(axis=0))
-    labels = np.where(body < 0.6, np.where(organ < 0.35, 2, 1), 0)
-    image = np.where(body < 0.7, 40.0 + 100.0 * (labels == 2), -1000.0)[..., np.newaxis]
-    noise = rng.normal(0.0, 10.0, (*geometry.shape, channels)) * (body < 0.7)[..., np.newaxis]
-    sample = Sample(name, (image + noise).astype(np.float32), channels, 3, geometry)
-    sample.add_segmentation(labels)
-    return sample
-
-
 @dataclass
 class _Check:
     subfunction: Subfunction
@@ -134,8 +104,8 @@ class _Check:
         for activation_output in (False, True):
             if not activation_output or part.restores_probabilities:
                 self._check_way_back(part, before, after, activation_output)
-            if not activation_output or part.restores_probabilities:
                 self._check_blocks(part, before, after, activation_output)
+                self._check_region(part, before, after, activation_output)
         self._check_place_of_way_back(part, before, after)
 
     def _broken(self, promise: str) -> ContractError:
@@ -347,6 +317,19 @@ class _Check:
             expected = self._back(part, self._view(before, after), whole, activation_output)
             broken = difference(taken, expected, before.geometry.shape)
             self._require(broken is None, broken or "")
+
+    def _check_region(
+        self, part: Subfunction, before: Sample, after: Sample, activation_output: bool
+    ) -> None:
+        prediction = self._prediction(after.geometry.shape, before.classes, activation_output)
+        view = self._view(before, after)
+        back = self._back(part, view, prediction, activation_output)
+        fresh = self._remade(part)
+        broken = kept_on_itself(
+            lambda: fresh.postprocessing(self._view(before, after), prediction, activation_output),
+            back,
+        ) or looks_beyond(part, view, before.geometry, after.geometry, prediction, self.rng)
+        self._require(broken is None, broken or "")
 
     def _prediction(
         self, grid: tuple[int, ...], classes: int, activation_output: bool

@@ -185,6 +185,84 @@ def test_masks_that_belong_to_nothing_are_asked_about(tmp_path: Path, save: Save
             find_subjects(tmp_path, trained(image=image))
 
 
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("stored", [np.uint8, np.float32])
+def test_masks_whose_names_do_not_tell_are_refused(
+    flat: bool, stored: type, tmp_path: Path, save: Save
+) -> None:
+    """Few whole numbers, or bytes where the images have more."""
+    data_io = DataIO(NIfTIInterface(classes=3, image="*.nii.gz")) if flat else trained()
+    noise = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    mask = (noise > 0).astype(stored)
+    for name, array in (("p1", noise), ("p1_lesion", mask), ("p2", noise), ("p2_lesion", mask)):
+        save(tmp_path / f"{name}.nii.gz", array)
+    with pytest.raises(
+        ConfigurationError, match=r"beside p1\.nii\.gz .*p1_lesion.* a list of files"
+    ):
+        find_subjects(tmp_path, data_io)
+    files = [tmp_path / "p1.nii.gz", tmp_path / "p2.nii.gz"]
+    assert find_subjects(files, data_io)[1] == ["p1", "p2"]
+    save(tmp_path / "p3.nii.gz", noise)  # not beside all of them
+    assert len(find_subjects(tmp_path, data_io)[1]) == 5
+    (tmp_path / "p3.nii.gz").unlink()
+    for name in ("p1_lesion", "p2_lesion"):  # images after all
+        save(tmp_path / f"{name}.nii.gz", noise)
+    assert find_subjects(tmp_path, data_io)[1] == ["p1", "p1_lesion", "p2", "p2_lesion"]
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_files_that_are_passed_over_are_told(
+    flat: bool, tmp_path: Path, save: Save, caplog: pytest.LogCaptureFixture
+) -> None:
+    data_io = DataIO(NIfTIInterface(classes=3, image="*.nii.gz")) if flat else trained()
+    for name in ("a.nii.gz", "b.nii.gz"):
+        save(tmp_path / name, volume(1))
+    (tmp_path / "notes.txt").write_text("")
+    assert find_subjects(tmp_path, data_io)[1] == ["a", "b"]
+    assert caplog.messages == []
+    np.save(tmp_path / "d.npy", volume(1))
+    save(tmp_path / "c.nii.gz", volume(2)).rename(tmp_path / "C.NII.GZ")
+    assert find_subjects(tmp_path, data_io)[1] == ["a", "b"]
+    assert [m for m in caplog.messages if "passed over" in m] == [
+        f"passed over in {tmp_path}: C.NII.GZ, d.npy; if they are to be predicted, hand in a list "
+        "of the files"
+    ]
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_two_images_that_differ_in_their_ending(flat: bool, tmp_path: Path, save: Save) -> None:
+    data_io = DataIO(NIfTIInterface(classes=3, image="*.nii.gz")) if flat else trained()
+    files = [
+        save(tmp_path / "in" / name, volume(n)) for n, name in enumerate(("a.nii", "a.nii.gz"))
+    ]
+    save(tmp_path / "in/b.nii.gz", volume(2))
+    with pytest.raises(ConfigurationError, match="two images of one name"):
+        find_subjects(tmp_path / "in", data_io)
+    assert first_voxels(files, data_io) == {"in_a": [0], "in_a_2": [1]} or list(
+        first_voxels(files, data_io).values()
+    ) == [[0], [1]]
+
+
+def test_endings_in_capitals(tmp_path: Path, save: Save) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.nii.gz", volume(3)).rename(tmp_path / f"{name.upper()}.NII.GZ")
+    assert first_voxels(tmp_path, trained()) == {"A": [3], "B": [3]}
+    assert first_voxels(tmp_path / "A.NII.GZ", trained()) == {"A": [3]}
+
+
+def test_steps_back_and_hidden_files(tmp_path: Path, save: Save) -> None:
+    (tmp_path / "in").mkdir()
+    for folder in ("x", "y"):
+        save(tmp_path / folder / "c.nii.gz", volume(1))
+    back = [tmp_path / "in" / ".." / folder / "c.nii.gz" for folder in ("x", "y")]
+    assert list(first_voxels(back, trained())) == ["x_c", "y_c"]
+    assert find_subjects([back[0], tmp_path / "x/c.nii.gz"], trained())[1] == ["c", "c"]
+    hidden = [save(tmp_path / folder / ".c.nii.gz", volume(1)) for folder in (".p", "q")]
+    assert list(first_voxels(hidden[0], trained())) == ["c"]
+    assert all(not name.startswith(".") for name in first_voxels(hidden, trained()))
+    assert predicted(hidden[:1], trained(), tmp_path / "out") == ["c.nii.gz"]
+
+
 def test_subjects_with_a_segmentation_only_are_left_out(tmp_path: Path, save: Save) -> None:
     save(tmp_path / "a" / "imaging.nii.gz", volume(1))
     save(tmp_path / "b" / "segmentation.nii.gz", volume(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import subprocess
 import sys
@@ -396,6 +397,29 @@ def test_gzip(tmp_path: Path, rng: Any) -> None:
         path.write_bytes(broken)
         with path.open("rb") as raw, pytest.raises(_gzip.ERRORS):
             list(_gzip.decompressed(raw))
+
+
+@pytest.mark.parametrize("ends", [-2, -1, 0, 1])
+def test_gzip_members_that_end_where_a_read_does(ends: int) -> None:
+    """Between the two bytes that tell another member, too."""
+    content = np.random.default_rng(0).bytes(1 << 20)
+    for length in range(len(content) - 200, len(content)):  # not compressed, but wrapped
+        first = gzip.compress(content[:length], 0)
+        if len(first) == (1 << 20) + ends:
+            break
+    assert len(first) == (1 << 20) + ends
+    archive = first + gzip.compress(b"tail") + b"\0"
+    whole = b"".join(_gzip.decompressed(io.BytesIO(archive)))
+    assert whole == content[:length] + b"tail"
+
+
+def test_gzip_of_a_stream_that_gives_few_bytes_at_once() -> None:
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(1)
+
+    archive = gzip.compress(b"one") + gzip.compress(b"two")
+    assert b"".join(_gzip.decompressed(Slow(archive))) == b"onetwo"
 
 
 _MEASURED = """

@@ -479,3 +479,23 @@ def test_settings_that_cannot_be_are_refused_before_training(
     with pytest.raises(ConfigurationError, match=message):
         run(samples, model, tmp_path, draw_figures=False, verbose=0, **options)
     assert model.calls == []
+
+
+def test_folds_of_other_data_are_refused(model: Any, samples: list[str], tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for index in samples:
+        (data / index).write_text(f"label of {index}")
+    model.preprocessor.data_io.interface.source_files = lambda index: [data / index]
+    path = tmp_path / "e"
+    crossed(samples, model, path, resume=True)
+    calls = len(model.calls)
+    for index in samples:  # copied somewhere else
+        os.utime(data / index, (1, 1))
+    crossed(samples, model, path, resume=True)
+    assert len(model.calls) == calls
+    (data / samples[0]).write_text("corrected")
+    with pytest.raises(ConfigurationError, match=rf"files of 1 subject.* \({samples[0]}\)"):
+        crossed(samples, model, path, resume=True)
+    crossed(samples, model, path, resume=False)
+    assert len(model.calls) > calls

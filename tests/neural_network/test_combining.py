@@ -159,8 +159,21 @@ def test_volumes_are_combined_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None
     combine = NestedMean([BINARY, KIDNEY], KIDNEY)
     whole = combine(given_)
     assert whole.shape == (3, 4, 5, 3)
+    np.testing.assert_array_equal(combine([p[0, 0, 0] for p in given_]), whole[0, 0, 0])
+    most = []
+    own = combine._combine
+    monkeypatch.setattr(combine, "_combine", lambda p: most.append(len(p[0])) or own(p))
     monkeypatch.setattr(_combining, "_CHUNK", 7)
     np.testing.assert_array_equal(combine(given_), whole)
+    assert max(most) == 7
+    monkeypatch.setattr(_combining, "_CHUNK", 1 << 18)
+    for values, rows in ((75, 20), (9, 3)):  # of three classes; one row has 20 voxels
+        most.clear()
+        monkeypatch.setattr(_combining, "_CHUNK_VALUES", values)
+        np.testing.assert_array_equal(combine(given_), whole)
+        assert max(most) == rows
+    apart = [np.moveaxis(np.ascontiguousarray(np.moveaxis(p, -1, 0)), 0, -1) for p in given_]
+    np.testing.assert_array_equal(combine(apart), whole)
 
 
 def noisy(truth: np.ndarray, skill: float, rng: np.random.Generator) -> np.ndarray:

@@ -182,3 +182,42 @@ def test_the_folder_knows_the_model(tmp_path: Path) -> None:
     model.model.set_weights([w + np.float32(0.01) for w in weights])
     with pytest.raises(ConfigurationError, match=r"model\.weights was"):
         model.predict(["a"], verbose=0, overwrite=False)
+
+
+def test_the_folder_knows_what_is_written_for_the_classes(tmp_path: Path) -> None:
+    model = on_disk(tmp_path)
+    model.predict(["a"], verbose=0)
+    before = (tmp_path / "out/a.nii.gz").stat().st_mtime_ns
+    # how many windows go through the network at once changes nothing
+    for size in (1, 3):
+        settings = model.prediction.replace(batch_size=size)
+        model.predict(["a"], verbose=0, overwrite=False, settings=settings)
+    model.preprocessor.data.interface.class_names = ("air", "liver", "tumour")
+    model.predict(["a"], verbose=0, overwrite=False)
+    assert (tmp_path / "out/a.nii.gz").stat().st_mtime_ns == before
+    folder = tmp_path / "data"
+    for values, told in (((0, 10, 200), r"label_values\[1\] was 1, is 10"), ((0, 1, 2), None)):
+        interface = NIfTIInterface(1, 3, image="*.nii.gz", label_values=values)
+        model.preprocessor.data_io = miscnn.DataIO(interface, folder, tmp_path / "out")
+        if told is None:  # the same values
+            model.predict(["a"], verbose=0, overwrite=False)
+            continue
+        with pytest.raises(ConfigurationError, match=told):
+            model.predict(["a"], verbose=0, overwrite=False)
+    interface = NIfTIInterface(1, 3, image="*.nii.gz", ignore_label=9)
+    model.preprocessor.data_io = miscnn.DataIO(interface, folder, tmp_path / "out")
+    with pytest.raises(ConfigurationError, match="ignore_label was None, is 9"):
+        model.predict(["a"], verbose=0, overwrite=False)
+
+
+def test_outputs_that_are_returned_are_arrays_of_their_own() -> None:
+    model, image = network(patch_shape=(8, 8, 8))
+    found = model.predict(
+        [image], return_output=True, activation_output=True, verbose=0,
+        outputs=("labels", "probabilities"),
+    )[0]  # fmt: skip
+    np.testing.assert_array_equal(found["labels"], found["probabilities"])
+    kept = found["probabilities"].copy()
+    found["labels"][...] = 0
+    np.testing.assert_array_equal(found["probabilities"], kept)
+    assert kept.any()

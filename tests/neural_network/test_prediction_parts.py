@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,18 +14,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 
 from miscnn._configurable import deserialize, serialize
 from miscnn._scratch import Scratch
 from miscnn.data_loading.geometry import Geometry
 from miscnn.exceptions import ConfigurationError
-from miscnn.neural_network._ahead import ahead
+from miscnn.neural_network._ahead import ahead, closing
 from miscnn.neural_network._engine import background_planes
 from miscnn.neural_network._mirroring import Mean, mirrored
 from miscnn.neural_network._outputs import clipped, count_voxels, entropy, gaps
 from miscnn.neural_network._roi import foreground_box, mapped
-from miscnn.neural_network._several import aligned
+from miscnn.neural_network._several import CombinedEngine, aligned
 from miscnn.neural_network.prediction_settings import PredictionSettings
 from miscnn.processing.blocks import Block
 from miscnn.processing.regions import Regions
@@ -106,6 +108,20 @@ def test_logits_of_regions_and_certainty() -> None:
         for sure in ([1.0, 0.0], [0.01, 0.99], [0.01, 0.99], [0.01, 0.99], [0.01, 0.99]):
             mean.add(np.array([sure], dtype=np.float32))
         assert mean.result()[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("sure", [1.0, 1 - 1e-8, 1 - 2e-8])
+def test_a_yes_weighs_as_much_as_a_no(sure: float) -> None:
+    mean = Mean("logits", exclusive=False)
+    for values in ([sure, 0.3], [0.0, 0.7]):
+        mean.add(np.array([values], dtype=np.float32))
+    np.testing.assert_allclose(mean.result(), 0.5, atol=1e-7)
+    mean = Mean("logits", exclusive=False)
+    for value in (1.0, 1.0, 0.0, 2e-7):
+        mean.add(np.full((1, 1), value, dtype=np.float32))
+    most = logit(1 - 1e-7)
+    expected = expit((2 * most - most + logit(2e-7)) / 4)
+    np.testing.assert_allclose(mean.result(), expected, rtol=1e-5)
 
 
 # ---------------------------------------------------------------------- boxes
@@ -234,11 +250,51 @@ def test_streams_of_planes_are_cut_at_the_same_places() -> None:
             yield Block((0, 0, low), whole[number, :, :, low:high])
 
     places = []
-    for start, parts in aligned([stream(0, [4, 8]), stream(1, [1, 2, 8]), stream(2, [])]):
+    for start, parts, rows in aligned([stream(0, [4, 8]), stream(1, [1, 2, 8]), stream(2, [])]):
         end = start[2] + parts[0].shape[2]
         places.append(end)
+        assert (rows, len(parts[0])) == (2, 2)
         np.testing.assert_array_equal(np.stack(parts), whole[:, :, :, start[2] : end])
     assert places == [1, 2, 4, 8, 11]
+
+
+@pytest.mark.parametrize("probabilities", [True, False])
+@pytest.mark.parametrize("slabs", [True, False])
+def test_large_planes_are_combined_in_pieces(
+    monkeypatch: pytest.MonkeyPatch, slabs: bool, probabilities: bool
+) -> None:
+    whole = np.random.default_rng(0).random((2, 7, 5, 6, 4)).astype(np.float32)
+
+    class Planes:
+        regions, channels, labels_follow = None, 4, True
+
+        def prepare(self, sample: Any, shared: Any = None) -> int:
+            return int(sample)
+
+        def blocks(self, number: int, **_: Any) -> Iterator[Block]:
+            yield Block((0, 0, 0), whole[number, :, :, :4])
+            yield Block((0, 0, 4), whole[number, :, :, 4:])
+
+    sizes = []
+
+    def mean(parts: Any) -> Any:
+        sizes.extend(part.nbytes for part in parts)
+        return (parts[0] + parts[1]) / 2
+
+    limit = 1000  # three rows of four planes, six of two
+    monkeypatch.setattr(aligned, "__defaults__", (limit,))
+    engine = CombinedEngine([Planes(), Planes()], mean, 4)
+    found = np.full((7, 5, 6, 4) if probabilities else (7, 5, 6), np.nan)
+    order = []
+    for block in engine.blocks([0, 1], probabilities=probabilities, slabs=slabs):
+        assert np.isnan(found[block.box]).all()
+        found[block.box] = block.values
+        assert not slabs or block.extent[:2] == (7, 5)
+        order.append(block.start[2])
+    assert max(sizes) <= limit
+    assert order == ([0, 4] if slabs else [0, 0, 0, 4, 4])
+    expected = whole.mean(axis=0)
+    np.testing.assert_array_equal(found, expected if probabilities else expected.argmax(-1))
 
 
 # ---------------------------------------------------------------------- ahead
@@ -290,3 +346,43 @@ def test_whoever_stops_early_leaves_no_thread() -> None:
     stream.close()
     assert threading.active_count() == before
     assert ended == [True]
+
+
+def test_what_goes_wrong_beside_it_leaves_no_thread() -> None:
+    """Even where the error, and with it all that it came through, is kept."""
+    before = threading.active_count()
+    ended = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield from itertools.count()
+        finally:
+            ended.append(True)
+
+    def consumer() -> Iterator[int]:
+        with closing(ahead(ahead(items()))) as stream:
+            for item in stream:
+                raise ValueError(f"broken at {item}")
+                yield item
+
+    with pytest.raises(ValueError, match="broken at 0") as kept:
+        list(consumer())
+    assert threading.active_count() == before
+    assert ended == [True]
+    del kept
+
+
+def test_an_interpreter_ends_without_complaint() -> None:
+    """Where nobody has closed what was begun."""
+    lines = [
+        "from miscnn.neural_network._ahead import ahead",
+        "import itertools",
+        "def items():",
+        "    yield from itertools.count()",
+        "stream = ahead(ahead(items()))",
+        "next(stream)",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import miscnn
+from miscnn import _files
 from miscnn._keras import keras
 from miscnn.exceptions import ConfigurationError, DamagedFileError, MissingFileError
 from miscnn.neural_network.history import History
@@ -197,7 +198,7 @@ def test_another_training_is_refused(tmp_path: Path, new_network: MakeNetwork) -
 def test_damaged_and_half_written_files(tmp_path: Path, new_network: MakeNetwork) -> None:
     folder = tmp_path / "checkpoints"
     new_network().train(["s0"], 1, 1, verbose=0, checkpoint_path=folder)
-    leftover = folder / ".writing-123-abc.npz"
+    leftover = folder / f".writing-{_files._here()}-{2**22 + 1}-0123456789ab.npz"
     leftover.write_bytes(b"half")
     history = new_network().train(["s0"], 2, 1, verbose=0, checkpoint_path=folder)
     assert history.epochs == 2

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from miscnn._files import atomic_folder
 from miscnn._keras import keras, tensorflow
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network import _precision
 from miscnn.neural_network.architecture.nnunet import NNUNet
 from miscnn.neural_network.architecture.nnunet_resenc import NNUNetResEnc
 from miscnn.neural_network.architecture.unet import UNetPlain, UNetResidual, UNetStandard
-from miscnn.neural_network.export import _atomic_folder
 
 
 @pytest.mark.parametrize("name", ["kernel_size", "pool_size"])
@@ -130,7 +130,7 @@ def test_tensorflow_has_that_gap_still() -> None:
 
 
 def _write_new(target: Path) -> None:
-    with _atomic_folder(target) as temporary:
+    with atomic_folder(target) as temporary:
         temporary.mkdir()
         (temporary / "saved_model.pb").write_text("new")
 

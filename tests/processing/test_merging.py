@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -14,10 +15,24 @@ from numpy.typing import DTypeLike, NDArray
 
 from miscnn.exceptions import ConfigurationError
 from miscnn.processing import merging
+from miscnn.processing._axis_cells import axis_cells
+from miscnn.processing._buffers import Buffers
 from miscnn.processing.merging import WindowMerger, WindowWeight, sum_dtype
 from miscnn.processing.patches import WindowGrid, cut
 
 weights = st.sampled_from(["gaussian", "constant"])
+# Windows and cells below which other ways are taken; windows of tests are far below the real ones.
+limits = st.tuples(st.sampled_from([0, merging._SMALL_WINDOW]), st.sampled_from([0, 400, 2**19]))
+EXACT = (0, 0)
+
+
+@contextmanager
+def small(given: tuple[int, int]) -> Iterator[None]:
+    """Have windows taken for large ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "_SMALL_WINDOW", given[0])
+        patch.setattr(merging, "_SMALL_CELL", given[1])
+        yield
 
 
 @st.composite
@@ -63,24 +78,29 @@ def merge(
     return inside
 
 
-@given(grids(), weights, st.integers(1, 5), st.integers(0, 99))
+@given(grids(), weights, st.integers(1, 5), st.integers(0, 99), limits)
 def test_an_identity_network_returns_its_input(
-    grid: WindowGrid, weight: WindowWeight, channels: int, seed: int
+    grid: WindowGrid, weight: WindowWeight, channels: int, seed: int, limit: tuple[int, int]
 ) -> None:
     """For any overlap, in any order of the windows."""
     image = image_around(grid, channels, seed)
     starts = np.random.default_rng(seed).permutation(np.array(list(grid)))
-    merger = WindowMerger(grid, channels, weight)
+    with small(limit):
+        merger = WindowMerger(grid, channels, weight)
     merged = merge(merger, map(tuple, starts), image)
     np.testing.assert_allclose(merged, image[box_of(grid)], rtol=0, atol=1e-6)
 
 
-@given(grids(), weights, st.floats(-1e3, 1e3, width=32))
-def test_constants_stay_constant(grid: WindowGrid, weight: WindowWeight, value: float) -> None:
+@given(grids(), weights, st.floats(-1e3, 1e3, width=32), limits)
+def test_constants_stay_constant(
+    grid: WindowGrid, weight: WindowWeight, value: float, limit: tuple[int, int]
+) -> None:
     """At borders and in the middle, where one window lies over a voxel and where many do."""
     constant = np.full_like(image_around(grid, 1), value)
-    merged = merge(WindowMerger(grid, 1, weight), grid, constant)
-    np.testing.assert_allclose(merged, value, rtol=1e-6)
+    with small(limit):
+        merger = WindowMerger(grid, 1, weight)
+    merged = merge(merger, grid, constant)
+    np.testing.assert_allclose(merged, value, rtol=1e-6, atol=1e-37)
 
 
 def naive(
@@ -108,14 +128,15 @@ def naive(
     return total / count[..., np.newaxis]
 
 
-@given(grids(), weights, st.integers(1, 4), st.integers(0, 99))
+@given(grids(), weights, st.integers(1, 4), st.integers(0, 99), limits)
 def test_merging_is_the_weighted_mean(
-    grid: WindowGrid, weight: WindowWeight, channels: int, seed: int
+    grid: WindowGrid, weight: WindowWeight, channels: int, seed: int, limit: tuple[int, int]
 ) -> None:
     """Of windows that do not agree, as those of a network."""
     rng = np.random.default_rng(seed)
     windows = {start: rng.random((*grid.window, channels)) for start in grid}
-    merger = WindowMerger(grid, channels, weight)
+    with small(limit):
+        merger = WindowMerger(grid, channels, weight)
     merged = np.empty((*grid.shape, channels))
     for start, values in windows.items():
         for block in merger.add(start, values.astype(np.float32)):
@@ -135,7 +156,8 @@ def test_three_windows_over_one_voxel() -> None:
         ("constant", 13.0),
         ("gaussian", np.average([3, 6, 30], weights=gaussian)),
     ):
-        merger = WindowMerger(grid, 1, weight)  # type: ignore[arg-type]
+        with small(EXACT):
+            merger = WindowMerger(grid, 1, weight)  # type: ignore[arg-type]
         blocks = [b for s, v in values.items() for b in merger.add((s,), np.full((6, 1), v))]
         assert [b.start for b in blocks] == [(0,), (2,), (4,), (6,), (8,)]
         assert blocks[2].values[0, 0] == pytest.approx(expected, rel=1e-6)
@@ -143,7 +165,8 @@ def test_three_windows_over_one_voxel() -> None:
 
 def test_a_cell_is_handed_out_with_its_last_window() -> None:
     grid = WindowGrid((4, 8), (4, 4), (0, 2))
-    merger = WindowMerger(grid, 1)
+    with small(EXACT):
+        merger = WindowMerger(grid, 1)
     window = np.zeros((4, 4, 1), np.float32)
     assert [b.box for b in merger.add((0, 0), window)] == [(slice(0, 4), slice(0, 2))]
     assert merger.held == 8
@@ -153,9 +176,9 @@ def test_a_cell_is_handed_out_with_its_last_window() -> None:
     assert [b.box[1] for b in last] == [slice(2, 4), slice(4, 6)]
 
 
-@given(grids(), st.sampled_from([np.float32, np.uint16]), st.data())
-def test_orders_that_agree_at_each_cell_are_bit_equal(
-    grid: WindowGrid, dtype: DTypeLike, data: st.DataObject
+@given(grids(), st.sampled_from([np.float32, np.uint16]), st.data(), limits)
+def test_orders_that_agree_at_each_voxel_are_bit_equal(
+    grid: WindowGrid, dtype: DTypeLike, data: st.DataObject, limit: tuple[int, int]
 ) -> None:
     """Windows that share no voxel may change places."""
     starts = list(grid)
@@ -168,18 +191,21 @@ def test_orders_that_agree_at_each_cell_are_bit_equal(
         if apart:
             swapped[n : n + 2] = pair[::-1]
     image = image_around(grid, 2)
-    one = merge(WindowMerger(grid, 2, dtype=dtype), starts, image)
-    other = merge(WindowMerger(grid, 2, dtype=dtype), swapped, image)
+    with small(limit):
+        one, other = [
+            merge(WindowMerger(grid, 2, dtype=dtype), order, image) for order in (starts, swapped)
+        ]
     np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("shape", [(40, 30, 50), (40, 61)])
-@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
 def test_threads_and_tiles_change_nothing(
     shape: tuple[int, ...], dtype: DTypeLike, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = WindowGrid(shape, (24,) * len(shape), (15,) * len(shape))
     image = image_around(grid, 3)
+    monkeypatch.setattr(merging, "_SMALL_WINDOW", 0)
     expected = merge(WindowMerger(grid, 3, dtype=dtype, threads=1), grid, image)
     for tile, threads in itertools.product((1, 4 * 24 * 3 * 5, 4 * 24 * 24 * 3 * 5), (1, 2, 4)):
         monkeypatch.setattr(merging, "_TILE", tile)
@@ -213,8 +239,33 @@ def test_only_probabilities_are_merged_in_16_bits(odd: float) -> None:
         merger.add((0, 0), values)
 
 
-def peak(grid: WindowGrid, axis: int) -> int:
-    merger = WindowMerger(grid, 1, threads=1)
+def test_16_bits_hold_what_is_slightly_above_one() -> None:
+    """Of as many windows as may lie over one voxel, each rounded up."""
+    grid = WindowGrid((59, 59), (30, 30), (29, 29))
+    assert len(grid) == 900
+    image = np.full((61, 61, 1), 1.001, np.float32)
+    merged = merge(WindowMerger(grid, 1, "constant", dtype=np.uint16), grid, image)
+    np.testing.assert_allclose(merged, 1.001, atol=900 * 2.0**-17)
+    with pytest.raises(ConfigurationError, match="961 windows"):
+        WindowMerger(WindowGrid((61, 61), (31, 31), (30, 30)), 1, dtype=np.uint16)
+
+
+def test_sums_of_many_windows_are_carried_over() -> None:
+    """4096 windows over one voxel."""
+    grid = WindowGrid((127, 127), (64, 64), (63, 63))
+    errors = {}
+    for dtype in (None, np.float32):
+        merger = WindowMerger(grid, 1, "constant", dtype=dtype)
+        window = np.full((64, 64, 1), 1 / 3, np.float32)
+        blocks = [block.values for start in grid for block in merger.add(start, window)]
+        errors[merger.dtype] = max(np.abs(block - 1 / 3).max() for block in blocks)
+    assert errors[np.dtype(np.float64)] < 7e-7
+    assert errors[np.dtype(np.float32)] > 1e-6
+
+
+def peak(grid: WindowGrid, axis: int, limit: tuple[int, int] = EXACT) -> int:
+    with small(limit):
+        merger = WindowMerger(grid, 1, threads=1)
     window = np.zeros((*grid.window, 1), np.float32)
     held = 0
     for start in grid.along(axis):
@@ -240,20 +291,107 @@ def test_memory_is_a_layer_of_overlap_and_a_strip(axis: int) -> None:
     assert peaks[2] <= 1.1 * peaks[1]
 
 
-@given(grids(), st.data())
+@given(grids(), st.data(), limits)
 @settings(max_examples=50)
-def test_memory_is_bounded_along_any_axis(grid: WindowGrid, data: st.DataObject) -> None:
-    axis = data.draw(st.integers(0, len(grid.shape) - 1))
+def test_memory_is_bounded_along_any_axis(
+    grid: WindowGrid, data: st.DataObject, limit: tuple[int, int]
+) -> None:
+    n = len(grid.shape)
+    axis = data.draw(st.integers(0, n - 1))
     starts = grid.axis_starts[axis]
     # what a layer shares with later ones
     shared = max((a + grid.window[axis] - b for a, b in itertools.pairwise(starts)), default=0)
-    layer = shared * math.prod(grid.shape) // grid.shape[axis]
-    rest = [a for a in range(len(grid.shape)) if a != axis]
-    strip = min(grid.window[axis], grid.shape[axis]) * min(
-        grid.window[rest[0]], grid.shape[rest[0]]
+    # At both ends of it may be the rest of a stretch, if that is not within a window.
+    with small(limit):
+        merger = WindowMerger(grid, 1)
+    rests = []
+    for found in merger._axes[3 - n :]:
+        exact = all(piece.is_whole for part in found.parts.values() for piece in part.pieces)
+        rests.append(0 if exact else 2 * max(s.length for s in found.stretches))
+    layer = min(shared + rests[axis], grid.shape[axis]) * (
+        math.prod(grid.shape) // grid.shape[axis]
     )
-    strip *= math.prod(grid.shape[a] for a in rest[1:])
-    assert peak(grid, axis) <= layer + strip
+    across = [a for a in range(n) if a != axis]
+    strip = math.prod(
+        min(grid.window[a] + rests[a], grid.shape[a]) for a in (axis, across[0])
+    ) * math.prod(grid.shape[a] for a in across[1:])
+    assert peak(grid, axis, limit) <= layer + strip
+
+
+@given(st.integers(1, 300), st.integers(1, 60), st.data())
+def test_a_window_meets_few_stretches(length: int, window: int, data: st.DataObject) -> None:
+    """And those are not much longer than the window, so that not much more is held."""
+    overlap = data.draw(st.integers(0, window - 1))
+    starts = WindowGrid((length,), (window,), (overlap,)).axis_starts[0]
+    cells = axis_cells(length, window, starts, "constant", 1, window, 1)
+    assert cells.stretches[-1].first + cells.stretches[-1].length == length
+    for one, following in itertools.pairwise(cells.stretches):
+        assert one.first + one.length == following.first
+    for start, part in cells.parts.items():
+        assert len(part.pieces) <= 5
+        covered = range(max(start, 0), min(start + window, length))
+        assert [
+            voxel
+            for piece in part.pieces
+            for voxel in np.arange(length)[cells.stretches[piece.number].first :][piece.inside]
+        ] == list(covered)
+    assert max(s.length for s in cells.stretches) <= 1.5 * window + 1
+    for number, stretch in enumerate(cells.stretches):
+        meeting = [p for p in cells.parts.values() if number in {q.number for q in p.pieces}]
+        assert len(meeting) == stretch.windows
+
+
+def test_borders_that_are_kept() -> None:
+    def borders(length: int, window: int, overlap: int, least: int = 1) -> list[int]:
+        starts = WindowGrid((length,), (window,), (overlap,)).axis_starts[0]
+        cells = axis_cells(length, window, starts, "constant", least, window, 1)
+        return [stretch.first for stretch in cells.stretches]
+
+    assert borders(192, 96, 48) == [0, 48, 96, 144]
+    assert borders(288, 96, 0) == [0, 96, 192]
+    assert borders(288, 96, 0, 150) == [0, 96, 192]  # nothing is gained by less
+    assert borders(240, 96, 24) == [0, 72, 96, 144, 168]
+    assert borders(192, 96, 72) == [0, 48, 96, 144]
+    assert borders(192, 96, 95) == [0, 48, 96, 144]
+    assert borders(192, 96, 48, 100) == [0]
+    assert borders(250, 96, 40) == [0, 51, 96, 103, 147, 154, 199]
+
+
+def test_blocks_are_the_consumers_as_long_as_it_likes() -> None:
+    """Memory is used again only if nobody holds what lay in it."""
+    grid = WindowGrid((40, 40, 400), (40, 40, 40), (0, 0, 0))
+    merger = WindowMerger(grid, 1)
+    kept, places = [], set()
+    for number, start in enumerate(grid):
+        (block,) = merger.add(start, np.full((40, 40, 40, 1), number, np.float32))
+        if number in (2, 5):
+            kept.append(block.values[1:, ..., 0].T[3:])  # a view of views
+        else:
+            places.add(block.values.ctypes.data)
+    assert [np.unique(view).tolist() for view in kept] == [[2], [5]]
+    assert len(places) <= 4
+
+
+def test_memory_is_used_again() -> None:
+    buffers = Buffers()
+    first = buffers.empty((300, 100), np.dtype(np.float32))
+    second = buffers.empty((300, 100), np.dtype(np.float32))
+    place = first.ctypes.data
+    first[...], second[...] = 1, 2
+    view = first.reshape(-1)[5:].view(np.uint8)
+    del first
+    third = buffers.empty((300, 100), np.dtype(np.float32))
+    assert third.ctypes.data != place  # for there is still a view of it
+    del view
+    fourth = buffers.empty((200, 100), np.dtype(np.float32))
+    assert fourth.ctypes.data != place  # that would waste a third
+    fifth = buffers.empty((120, 120), np.dtype(np.float64))
+    assert fifth.ctypes.data == place
+    assert fifth.dtype == np.float64
+    assert fifth.flags.writeable
+    assert fifth.flags.c_contiguous
+    fifth[...] = 3
+    assert (second == 2).all()
 
 
 def test_the_type_of_the_sums() -> None:
@@ -275,7 +413,8 @@ def test_the_type_of_the_sums() -> None:
 
 def test_values_are_not_changed_and_not_kept() -> None:
     grid = WindowGrid((6, 4), (4, 4), (2, 0))
-    merger = WindowMerger(grid, 1, "constant")
+    with small(EXACT):
+        merger = WindowMerger(grid, 1, "constant")
     values = np.ones((4, 4, 1), np.float32)
     merger.add((0, 0), values)
     np.testing.assert_array_equal(values, 1)

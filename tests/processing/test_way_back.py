@@ -16,8 +16,10 @@ from miscnn._scratch import Scratch
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
+from miscnn.processing import parts as parts_module
 from miscnn.processing.blocks import Block
 from miscnn.processing.chain import run_chain, undo_chain
+from miscnn.processing.parts import Parts
 from miscnn.processing.regions import Regions
 from miscnn.processing.subfunctions import (
     Clipping,
@@ -353,3 +355,23 @@ def test_tiles_are_the_whole_bit_by_bit(data: st.DataObject) -> None:
         assert np.isnan(found[tile]).all()
         found[tile] = tiling.apply(tile, array[tiling.source(tile)])
     np.testing.assert_array_equal(found, expected)
+
+
+def test_slabs_of_many_classes_are_thin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever combines several predictions holds a slab of each."""
+    values = np.random.default_rng(0).random((6, 5, 40, 7)).astype(np.float32)
+    plane = 6 * 5 * 7 * 4
+    for limit, planes in ((1, 1), (plane, 1), (3 * plane, 3), (100 * plane, 16)):
+        monkeypatch.setattr(parts_module, "_SLAB", limit)
+        parts = Parts(
+            iter([Block((0, 0, 0), values)]),
+            tuple(slice(0, n) for n in (6, 5, 40)),
+            np.eye(7, dtype=np.float32)[0],
+            2,
+        )
+        found = list(parts.slabs(Sample("a", np.zeros((6, 5, 40, 1), np.float32)), (6, 5, 40)))
+        assert max(block.extent[2] for block in found) == planes
+        assert [block.start[2] for block in found] == [
+            0, *np.cumsum([block.extent[2] for block in found])[:-1]
+        ]  # fmt: skip
+        np.testing.assert_array_equal(np.concatenate([b.values for b in found], axis=2), values)

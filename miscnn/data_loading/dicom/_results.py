@@ -49,6 +49,12 @@ def on_grid(prediction: NDArray[Any], volume: DicomVolume, ndim: int, index: str
     return prediction.reshape((*volume.shape, *prediction.shape[ndim:]))
 
 
+def result_path(folder: Path, index: str, labels: bool, output: str) -> Path:
+    """Return the file of a label map, or of probabilities (always as NIfTI)."""
+    dicom = labels and output != "nifti"
+    return folder / (check_index(index) + _ENDINGS[0 if dicom else 1])
+
+
 def save_result(
     folder: Path,
     index: str,
@@ -61,14 +67,12 @@ def save_result(
     probabilities = array.ndim == 4
     if not probabilities:
         array = _labels(array, index)
-    stem = folder / check_index(index)
+    path = result_path(folder, index, not probabilities, output)
     if output == "nifti" or probabilities:
-        path = stem.with_name(stem.name + _ENDINGS[1])
         array = array.astype(np.float32, copy=False) if probabilities else array
         header = header_from_geometry(Geometry(volume.shape, volume.affine))
         write_nifti(path, array, result_header(header, array.shape, array.dtype))
         return path
-    path = stem.with_name(stem.name + _ENDINGS[0])
     if output == "rtstruct":
         write_structures(path, array, volume, names)
     else:

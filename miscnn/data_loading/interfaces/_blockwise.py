@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,7 +13,16 @@ from miscnn._scratch import Scratch, blocks_of, boxes_of, release
 from miscnn.data_loading.formats.image_file import short, volume_shape
 from miscnn.data_loading.label_mapping import LabelMapping
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import ConfigurationError, GridMismatchError, LabelError, SampleError
+from miscnn.exceptions import (
+    ConfigurationError,
+    GridMismatchError,
+    LabelError,
+    MiscnnError,
+    SampleError,
+)
+
+if TYPE_CHECKING:
+    from miscnn.data_loading.interfaces.base import DataInterface
 
 # Labels that are replaced at once; each takes a few numbers of 8 bytes meanwhile.
 _REPLACED = 1 << 20
@@ -148,8 +157,51 @@ def check_target(path: Path, sample: Sample) -> None:
     ConfigurationError
     """
     for name in sample.details.get("files") or ():
-        if path.exists() and Path(name).exists() and path.samefile(name):
-            raise ConfigurationError(
-                f"sample {sample.index!r}: its prediction would overwrite the image "
-                f"{short(path)}; name another output_path"
-            )
+        if _same(path, Path(name)):
+            raise _overwritten(sample.index, "image", path)
+
+
+def result_files(
+    interface: DataInterface, index: str, name: str | None, folder: Path, labels: bool
+) -> list[Path]:
+    """Return the files of a result of this name; nothing where they are not known.
+
+    See :meth:`DataInterface.result_files`.
+    """
+    try:
+        called = index if name is None else interface.named(index, name)
+        return interface.result_files(index, called, folder, labels)
+    except (MiscnnError, OSError):  # there is no such subject, as reading it tells
+        return []
+
+
+def check_sources(interface: DataInterface, index: str, files: Sequence[Path]) -> None:
+    """Refuse to write results of a subject over its own image or segmentation.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    present = [path for path in files if path.exists()]
+    if not present:
+        return
+    try:
+        images, sources = interface.image_files(index), interface.source_files(index)
+    except (MiscnnError, OSError):  # a sample that was made from arrays
+        return
+    for path in present:
+        for source in sources:
+            if _same(path, source):
+                what = "image" if source in images else "segmentation"
+                raise _overwritten(index, what, path)
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
+def _overwritten(index: str, what: str, path: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"sample {index!r}: its prediction would overwrite the {what} {short(path)}; name another "
+        "output_path"
+    )

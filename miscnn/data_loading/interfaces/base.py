@@ -191,6 +191,30 @@ class DataInterface(Configurable, ABC):
         """Return the files a subject is read from; prepared data are renewed when they change."""
         return []
 
+    def image_files(self, index: str) -> list[Path]:
+        """Return the files of a subject's image alone; :meth:`source_files` unless replaced."""
+        return self.source_files(index)
+
+    def result_files(
+        self, index: str, called: str, output_path: str | Path, labels: bool = True
+    ) -> list[Path]:
+        """Return the files that :meth:`save_prediction` and what follows it would write.
+
+        They are looked at before anything is predicted, so that no result replaces an image, a
+        segmentation or another result. By default they are not known.
+
+        Parameters
+        ----------
+        index : str
+            The subject.
+        called : str
+            What the result is called: the index, or a further one (:meth:`named`).
+        output_path : path
+        labels : bool
+            Whether it is a label map; else it has real numbers.
+        """
+        return []
+
     def expected_files(self) -> str:
         """Tell, for messages, what is looked for in a data folder to find a subject's image."""
         return f"subjects as {type(self).__name__} reads them"

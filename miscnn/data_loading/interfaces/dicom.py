@@ -32,6 +32,7 @@ from miscnn.data_loading.dicom._results import (
     OUTPUTS,
     load_result,
     on_grid,
+    result_path,
     save_result,
 )
 from miscnn.data_loading.dicom._selection import Criteria, choose, criteria_list
@@ -254,9 +255,18 @@ class DICOMInterface(DataInterface):
 
     def source_files(self, index: str) -> list[Path]:
         """Return the files of the image, and of the segmentations that can be meant."""
+        return [*self.image_files(index), *(header.path for header in self._fitting(index))]
+
+    def image_files(self, index: str) -> list[Path]:
+        """Return the files of the image."""
         subject = self._subject(index)
-        files = [path for series in self._chosen(subject, index) for path in series.files]
-        return [*files, *(header.path for header in self._fitting(index))]
+        return [path for series in self._chosen(subject, index) for path in series.files]
+
+    def result_files(
+        self, index: str, called: str, output_path: str | Path, labels: bool = True
+    ) -> list[Path]:
+        """Return the file that :meth:`save_prediction` would write."""
+        return [result_path(Path(output_path), called, labels, self.output)]
 
     def save_prediction(self, sample: Sample, output_path: str | Path) -> Path:
         """Write the prediction as ``index.dcm`` or, as NIfTI, ``index.nii.gz``.

@@ -231,6 +231,17 @@ class FileInterface(DataInterface):
         labels = [self._label_path(index)] if self.has_segmentation(index) else []
         return [*self._image_paths(index), *labels]
 
+    def image_files(self, index: str) -> list[Path]:
+        """Return the files of the image."""
+        return self._image_paths(index)
+
+    def result_files(
+        self, index: str, called: str, output_path: str | Path, labels: bool = True
+    ) -> list[Path]:
+        """Return the file that :meth:`save_prediction` would write."""
+        ending = self.planned_ending(index, labels)
+        return [Path(output_path) / f"{check_index(called)}{ending}"]
+
     def save_prediction(self, sample: Sample, output_path: str | Path) -> Path:
         """Write the prediction onto the grid of the image.
 
@@ -271,6 +282,10 @@ class FileInterface(DataInterface):
 
     def result_ending(self, sample: Sample) -> str:
         """Return how the file of a prediction ends; the format's first ending unless replaced."""
+        return self.endings[0]
+
+    def planned_ending(self, index: str, labels: bool) -> str:
+        """Return what :meth:`result_ending` will, for a label map or for real numbers."""
         return self.endings[0]
 
     def expected_files(self) -> str:

@@ -158,6 +158,18 @@ class GatheredSubjects(DataInterface):
         interface, inside = self._place(index)
         return interface.source_files(inside)
 
+    def image_files(self, index: str) -> list[Path]:
+        """Return the files of a subject's image."""
+        interface, inside = self._place(index)
+        return interface.image_files(inside)
+
+    def result_files(
+        self, index: str, called: str, output_path: str | Path, labels: bool = True
+    ) -> list[Path]:
+        """Return the files that :meth:`save_prediction` would write."""
+        interface, inside = self._place(index)
+        return interface.result_files(inside, called, output_path, labels)
+
     def remarks(self, index: str, details: dict[str, Any]) -> list[Remark]:
         """Return what ``verify`` should tell of the image's details."""
         interface, inside = self._place(index)

@@ -18,6 +18,7 @@ from miscnn.data_loading.interfaces.files import FileInterface
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
 
+_LARGEST = 65535  # in a PNG
 _TYPES = ("grayscale", "rgb", "multichannel")
 _ALPHA = ("LA", "PA", "RGBA")
 _COLOURED = ("P", "PA", "RGB", "RGBA")
@@ -166,9 +167,15 @@ class ImageInterface(FileInterface):
         labels = sample.prediction
         if labels is None or self.three_dim or not is_label_map(labels, self._ndim):
             return ".tif"
-        fits = labels.size == 0 or (labels.min() >= 0 and labels.max() <= 65535)
+        fits = labels.size == 0 or (labels.min() >= 0 and labels.max() <= _LARGEST)
         declared = [] if self.mapping is None else self.mapping.values
-        return ".png" if fits and all(0 <= v <= 65535 for v in declared) else ".tif"
+        return ".png" if fits and all(0 <= v <= _LARGEST for v in declared) else ".tif"
+
+    def planned_ending(self, index: str, labels: bool) -> str:
+        """Return ``.png`` for a label map of a picture, else ``.tif``."""
+        declared = [self.classes - 1] if self.mapping is None else self.mapping.values
+        fits = all(0 <= v <= _LARGEST for v in declared)
+        return ".png" if labels and fits and not self.three_dim else ".tif"
 
     def write_file(self, path: Path, array: NDArray[Any], sample: Sample) -> None:
         """Write an array as PNG or TIFF."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,23 @@ class ITKInterface(FileInterface):
 
     def source_files(self, index: str) -> list[Path]:
         """Return the files of image and segmentation, detached voxels too."""
-        files = []
-        for path in super().source_files(index):
-            files.append(path)
-            detached = _detached(path, index)
-            if detached is not None and detached != path:
-                files.append(detached)
-        return files
+        return _with_detached(super().source_files(index), index)
+
+    def image_files(self, index: str) -> list[Path]:
+        """Return the files of the image, detached voxels too."""
+        return _with_detached(super().image_files(index), index)
+
+    def result_files(
+        self, index: str, called: str, output_path: str | Path, labels: bool = True
+    ) -> list[Path]:
+        """Return the file that :meth:`save_prediction` would write, and that of its voxels."""
+        (path,) = super().result_files(index, called, output_path, labels)
+        return [path, data_file(path)] if itk_ending(path) == ".hdr" else [path]
+
+    def planned_ending(self, index: str, labels: bool) -> str:
+        """Return the ending of the image, or of its format in one file."""
+        ending = _RESULT[itk_ending(self._image_paths(index)[0])]
+        return ending if labels or ending not in _SCALAR else ".nrrd"
 
     def result_ending(self, sample: Sample) -> str:
         """Return the ending of the image, or of its format in one file."""
@@ -140,6 +151,16 @@ class ITKInterface(FileInterface):
     def check_file_termination(termination: str) -> bool:
         """Tell whether files with this ending are read by this interface."""
         return "." + termination.lower().lstrip(".") in ITKInterface.endings
+
+
+def _with_detached(paths: Sequence[Path], index: str) -> list[Path]:
+    files = []
+    for path in paths:
+        files.append(path)
+        detached = _detached(path, index)
+        if detached is not None and detached != path:
+            files.append(detached)
+    return files
 
 
 def _detached(path: Path, index: str) -> Path | None:

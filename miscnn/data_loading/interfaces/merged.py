@@ -136,6 +136,16 @@ class MergedLabels(DataInterface):
         """Return the files a subject is read from."""
         return self.interface.source_files(index)
 
+    def image_files(self, index: str) -> list[Path]:
+        """Return the files of a subject's image."""
+        return self.interface.image_files(index)
+
+    def result_files(
+        self, index: str, called: str, output_path: str | Path, labels: bool = True
+    ) -> list[Path]:
+        """Return the files that :meth:`save_prediction` would write."""
+        return self.interface.result_files(index, called, output_path, labels)
+
     def expected_files(self) -> str:
         """Tell what is looked for in a data folder."""
         return self.interface.expected_files()

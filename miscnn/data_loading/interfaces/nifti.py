@@ -78,8 +78,9 @@ class NIfTIInterface(FileInterface):
         header = sample.details.get("header")
         if header is None:
             header = header_from_geometry(sample.geometry)
-        if array.ndim == 3:  # with as many axes as the image, which may have two
-            array = array.reshape(tuple(int(n) for n in header.get_data_shape())[:3])
+        axes = len(header.get_data_shape())
+        if array.ndim == 3 and axes < 3 and array.shape[axes:] == (1,) * (3 - axes):
+            array = array.reshape(array.shape[:axes])  # as many axes as the image
         write_nifti(path, array, result_header(header, array.shape, array.dtype))
 
     def remarks(self, index: str, details: dict[str, Any]) -> list[Remark]:

@@ -216,6 +216,18 @@ class NIfTISliceInterface(DataInterface):
         """Return the files of the volume's image and segmentation."""
         return self._volumes.source_files(split_index(index)[0])
 
+    def image_files(self, index: str) -> list[Path]:
+        """Return the files of the volume's image."""
+        return self._volumes.image_files(split_index(index)[0])
+
+    def result_files(
+        self, index: str, called: str, output_path: str | Path, labels: bool = True
+    ) -> list[Path]:
+        """Return the file of the slice, and that of the volume which is made of them."""
+        volume, number = split_index(called)
+        folder = Path(output_path)
+        return [slice_path(folder, volume, number), folder / f"{volume}.nii.gz"]
+
     def save_prediction(self, sample: Sample, output_path: str | Path) -> Path:
         """Write the prediction of one slice.
 

@@ -122,6 +122,10 @@ class NumPyInterface(FileInterface):
         files = sample.details.get("files") or [""]
         return ".npy" if str(files[0]).endswith(".npy") else ".npz"
 
+    def planned_ending(self, index: str, labels: bool) -> str:
+        """Return ``.npy`` if the image is such a file, else ``.npz``."""
+        return ".npy" if self._image_paths(index)[0].name.endswith(".npy") else ".npz"
+
     def write_file(self, path: Path, array: NDArray[Any], sample: Sample) -> None:
         """Write an array, with the affine of the image if the file is an archive."""
         if not self.three_dim:

@@ -57,6 +57,19 @@ def float_copy(sample: Sample) -> NDArray[np.float32]:
     return transformed(sample, lambda part: part)
 
 
+def own_copy(sample: Sample) -> NDArray[Any]:
+    """Return the image of a sample as it is stored in an array that may be written to."""
+    image = sample.image
+    if sample.scratch is None:
+        return image.copy(order="K")
+    result = empty_like(sample, image, image.shape, image.dtype)
+    for box in boxes_of(image):
+        result[box] = image[box]
+        release(image[box])
+        release(result[box])
+    return result
+
+
 def transformed(
     sample: Sample, function: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> NDArray[np.float32]:

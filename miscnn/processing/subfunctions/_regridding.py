@@ -38,6 +38,7 @@ class Regridding(Subfunction):
     back therefore needs nothing but the geometry.
     """
 
+    follows_geometry = True
     takes_stored_type = True
 
     def __init__(

@@ -38,10 +38,17 @@ class Subfunction(Configurable, ABC):
       the whole prediction, in a scratch file. One whose way back only moves voxels, so that it
       makes no difference whether labels are made of probabilities before or after it, says so by
       ``moves_voxels``.
+    - Of a region of interest no more is predicted than its way back needs. A subfunction whose
+      way back brings the prediction to where the geometry says that it lies, and looks at no
+      voxel farther away than the next one, says so by ``follows_geometry``; of one with a way
+      back of its own that does not, everything is predicted.
     - In the prediction of large images, one that gets along with an image as it is stored (int16,
       a file that is mapped into memory) sets ``takes_stored_type``. It is then handed a
       sample that has a ``scratch``; ``sample.empty`` makes arrays that may be as large as an
-      image. Others find float32 there, unless they are the first of the chain.
+      image. It must not write into the image that it is handed. Others find float32 there, unless
+      they are the first of the chain, in an array that they may change.
+    - One subfunction takes several subjects through at the same time: what the way back needs to
+      know of one does not go onto ``self``.
     - ``keeps_hounsfield`` tells whether an image in Hounsfield units is still one afterwards.
       Augmentation that works on them is run before the first subfunction of which it is not.
     """
@@ -50,6 +57,7 @@ class Subfunction(Configurable, ABC):
     keeps_hounsfield: bool = True
     restores_probabilities: bool = True
     moves_voxels: bool = False
+    follows_geometry: bool = False
     takes_stored_type: bool = False
 
     @abstractmethod

@@ -64,6 +64,7 @@ class CropToForeground(Subfunction):
     """
 
     moves_voxels = True
+    follows_geometry = True
     takes_stored_type = True
 
     def __init__(

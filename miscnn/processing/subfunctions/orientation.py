@@ -68,6 +68,7 @@ class Orientation(Subfunction):
     """
 
     moves_voxels = True
+    follows_geometry = True
     takes_stored_type = True
 
     def __init__(self, orientation: str | None = _CANONICAL) -> None:

@@ -59,6 +59,7 @@ class Padding(Subfunction):
     """
 
     moves_voxels = True
+    follows_geometry = True
     takes_stored_type = True
 
     def __init__(

@@ -176,6 +176,47 @@ class MisplacesOnTheWayBack(Cut):
         return np.roll(back, 7, axis=0)
 
 
+class KeepsOnItself(Cut):
+    """Cuts as many voxels as the sample says, and remembers it itself."""
+
+    def preprocessing(self, sample, training=True):
+        self.missing = sample.geometry.shape[0]
+        return super().preprocessing(sample, training)
+
+    def postprocessing(self, sample, prediction, activation_output=False):
+        before = sample.copy()
+        before.geometry = sample.geometry.resized((self.missing, *sample.geometry.shape[1:]))
+        return super().postprocessing(before, prediction, activation_output)
+
+
+class RemembersWhatItSaw(Cut):
+    seen = 0
+
+    def preprocessing(self, sample, training=True):
+        self.seen = 1
+        return super().preprocessing(sample, training)
+
+    def postprocessing(self, sample, prediction, activation_output=False):
+        back = super().postprocessing(sample, prediction, activation_output)
+        return back if self.seen or activation_output else np.zeros_like(back)
+
+
+class FollowsTheGeometry(Cut):
+    follows_geometry = True
+
+
+class LooksElsewhere(Resampling):
+    """Takes half of what lies at the other end."""
+
+    follows_geometry = True
+
+    def postprocessing(self, sample, prediction, activation_output=False):
+        back = super().postprocessing(sample, prediction, activation_output)
+        if activation_output:
+            return (back + back[::-1]) / 2
+        return back
+
+
 class CutInBlocks(Cut):
     def postprocessing_blocks(self, sample, parts):
         offset = (2, *(0 for _ in parts.covered[1:]))
@@ -249,7 +290,9 @@ class RefusesAll(Good):
         raise SampleError(sample.index, "not to my taste")
 
 
-@pytest.mark.parametrize("part", [Good(), Cut(), Fitted()], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize(
+    "part", [Good(), Cut(), FollowsTheGeometry(), Fitted()], ids=lambda p: type(p).__name__
+)
 def test_good_ones_pass_and_are_left_as_they_are(part):
     check_subfunction(part)
     assert part.get_state() == {}
@@ -301,6 +344,9 @@ def test_blocks_of_a_class_whose_way_back_was_changed_are_not_asked_for():
         (MisplacesBlocks(), "other by postprocessing_blocks"),
         (LosesBlocks(), "each voxel of the box.*once"),
         (ChangesBlocks(), "other by postprocessing_blocks"),
+        (KeepsOnItself(), "no attribute 'missing'.*goes into sample.extended"),
+        (RemembersWhatItSaw(), "takes predictions back otherwise.*goes into sample.extended"),
+        (LooksElsewhere((2.0, 1.0, 3.0)), "leave follows_geometry False"),
         (RunsUnfitted(), "did not raise NotFittedError"),
         (LearnsNothing(), "get_state.. is empty"),
         (LearnsByChance(), "learned something else"),
