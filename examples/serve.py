@@ -4,9 +4,9 @@
     python examples/serve.py bundle/
     curl -F image=@case.nii.gz -o segmentation.nii.gz http://127.0.0.1:8000/predict
 
-It takes NIfTI, NRRD, MHA, or a zip of one DICOM series, and predicts one image at a time. Uploads
-live in a folder of their own until the answer is sent. There is no authentication and no
-encryption: docs/serving.md says what has to stand in front. Research software, no medical device.
+It takes NIfTI, NRRD, MHA, or a zip of one DICOM series, and predicts one image at a time. There is
+no authentication and no encryption: docs/serving.md says what has to stand in front. Research
+software, no medical device.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def create_app(bundle: str | Path, limits: Limits | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with tempfile.TemporaryDirectory(prefix="miscnn-serve-") as root:
             desk = app.state.desk = Desk(Path(root), limits, miscnn.load(bundle))
-            told = bundles.describe(bundle)
-            app.state.info = {name: told[name] for name in told if name != "folder"}
+            app.state.info = dict(bundles.describe(bundle))
+            app.state.info.pop("folder", None)
             yield
             desk.worker.shutdown(cancel_futures=True)
 
@@ -105,7 +105,7 @@ def create_app(bundle: str | Path, limits: Limits | None = None) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     @app.exception_handler(Refusal)
     async def refuse(request: Request, error: Exception) -> Response:
-        no = error if isinstance(error, Refusal) else refusal(error, limits)
+        no = refusal(error, limits)
         return JSONResponse({"error": no.reason, **no.more}, no.status, no.headers)
 
     @app.get("/health")
@@ -123,8 +123,7 @@ def create_app(bundle: str | Path, limits: Limits | None = None) -> FastAPI:
         outputs: Literal["labels", "volumes"] = "labels",
         series: int | None = None,
     ) -> Response:
-        desk: Desk = app.state.desk
-        visit = desk.enter(request)
+        visit: Visit = app.state.desk.enter(request)
         try:
             await visit.receive(request)
             path, volumes = await visit.segmented(request, format, series)
@@ -152,10 +151,9 @@ class Desk:
 
     def enter(self, request: Request) -> Visit:
         """Refuse before anything is read what is unknown, too large by its account, or too much."""
-        unknown = sorted(request.query_params.keys() - set(_OPTIONS))
-        if unknown:
-            text = f"there is no parameter {', '.join(map(repr, unknown))[:200]}"
-            raise Refusal(422, f"{text}; expected some of {', '.join(_OPTIONS)}")
+        if unknown := sorted(request.query_params.keys() - set(_OPTIONS)):
+            told = ", ".join(map(repr, unknown))[:200]
+            raise Refusal(422, f"no parameter {told}; expected some of {', '.join(_OPTIONS)}")
         size = request.headers.get("content-length", "0")
         if not size.isdecimal() or int(size) > self.limits.max_mb * _MB:
             raise Refusal(413, f"more than {self.limits.max_mb:g} MB")
@@ -194,8 +192,7 @@ class Visit:
                 with (self.folder / "upload").open("wb") as file:
                     form = Form(options, file) if kind == b"multipart/form-data" else None
                     async for chunk in request.stream():
-                        total += len(chunk)
-                        if total > limit.max_mb * _MB:
+                        if (total := total + len(chunk)) > limit.max_mb * _MB:
                             raise Refusal(413, f"more than {limit.max_mb:g} MB")
                         form.write(chunk) if form else file.write(chunk)
         except TimeoutError:
@@ -207,13 +204,10 @@ class Visit:
         if form and form.marks != ["part", "end"]:
             raise Refusal(400, "the form does not hold one whole file")
 
-    async def segmented(
-        self, request: Request, format: Format | None, series: int | None
-    ) -> Result:
+    async def segmented(self, request: Request, *options: Any) -> Result:
         """Wait for the worker, as long as the client does and the limit allows."""
         desk = self.desk
-        work = partial(segment, desk.model, self.folder, desk.limits, format, series)
-        self._busy = desk.worker.submit(work)
+        self._busy = desk.worker.submit(segment, desk.model, self.folder, desk.limits, *options)
         waiting = asyncio.wrap_future(self._busy)
         end = time.monotonic() + desk.limits.seconds
         while True:
@@ -230,8 +224,7 @@ class Answer(FileResponse):
     """A file that is removed with its folder when it is sent, or cannot be sent."""
 
     def __init__(self, visit: Visit, path: Path, headers: dict[str, str]) -> None:
-        name = path.name.replace(_CASE, "segmentation", 1)
-        super().__init__(path, headers=headers, filename=name)
+        super().__init__(path, 200, headers, filename=path.name.replace(_CASE, "segmentation", 1))
         self.visit = visit
 
     async def __call__(self, *arguments: Any) -> None:
@@ -271,16 +264,16 @@ def segment(
         if path is None:
             raise Refusal(422, "this network does not write one file for an image")
         return path, {name: ml and round(ml, 3) for *_, name, _, ml in found["volumes"]}
-    except Refusal:
-        raise
     except Exception as error:
         raise refusal(error, limits) from None
 
 
 def refusal(error: Exception, limits: Limits) -> Refusal:
     """Say what went wrong without names: of members of archives, or of folders of the server."""
+    if isinstance(error, Refusal):
+        return error
     if isinstance(error, HTTPException):
-        return Refusal(error.status_code, str(error.detail), error.headers)
+        return Refusal(error.status_code, error.detail, error.headers)
     if isinstance(error, RequestValidationError):
         return Refusal(422, "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()))
     if isinstance(error, ArchiveTooLargeError):
@@ -306,13 +299,8 @@ def recognised(folder: Path, limits: Limits) -> Path:
     with upload.open("rb") as file:
         head = file.read(512)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        unpack(
-            upload,
-            target,
-            flatten,
-            most_bytes=int(limits.max_unpacked_mb * _MB),
-            most_members=limits.max_files,
-        )
+        most = int(limits.max_unpacked_mb * _MB)
+        unpack(upload, target, flatten, most_bytes=most, most_members=limits.max_files)
         return target
     ending = ""
     if head.startswith(b"\x1f\x8b"):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -93,6 +94,29 @@ def load_keras_quietly(say: Callable[[str], None]) -> None:
 def speaker(quiet: bool) -> Callable[[str], None]:
     """Return what tells the person who watches how things go: on the standard error."""
     return (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
+
+
+@contextmanager
+def told_in_lines(wanted: bool) -> Iterator[None]:
+    """Print what the library logs on the standard error: where no bar shows how things go."""
+    if not wanted:
+        yield
+        return
+    logger, handler = logging.getLogger("miscnn"), _Echo(logging.INFO)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(min(level or logging.INFO, logging.INFO))
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _Echo(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError, ValueError):  # whoever read it may be gone
+            click.echo(self.format(record), err=True)
 
 
 def show_failures(failed: dict[str, str]) -> None:

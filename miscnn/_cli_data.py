@@ -284,10 +284,8 @@ def _open(
             unclear = error.values if isinstance(error, UnclearLabelsError) else ()
             data_io = open_dataset(folder, **{"part": part, "classes": 2, **arguments})
     except MiscnnError as error:
-        options = (
-            "--image, --format, --layout, --label-values and so on; others by --set NAME=VALUE"
-        )
-        raise click.UsageError(f"{error}\n(Arguments are given here as {options}.)") from error
+        names = "--image, --format, --layout, --label-values and so on; others by --set NAME=VALUE"
+        raise click.UsageError(f"{error}\n(Arguments are given here as {names}.)") from error
     except (TypeError, ValueError) as error:
         if not settings:
             raise

@@ -18,8 +18,9 @@ from miscnn._cli_common import (
     show_failures,
     speaker,
     summary_rows,
+    told_in_lines,
 )
-from miscnn._cli_data import OpenedDataSet, data_set_opener, show_heading
+from miscnn._cli_data import OpenedDataSet, data_set_opener, is_labelled, show_heading
 from miscnn._cli_values import settings_of
 from miscnn.exceptions import MiscnnError
 
@@ -120,12 +121,20 @@ def _cross_validated(
     pipeline = Pipeline.from_file(file, overrides)
     pipeline.check(output)
     load_keras_quietly(speaker(quiet))
-    result = pipeline.evaluate(output, verbose)
+    with told_in_lines(not quiet and not verbose):
+        result = pipeline.evaluate(output, verbose)
     return result.evaluation_path, result.scores
 
 
 def _labelled(data_set: OpenedDataSet) -> OpenedDataSet:
-    """Return the data set if its labels are understood."""
+    """Return the data set if it has segmentations, and their labels are understood."""
+    if not is_labelled(data_set.data_io):
+        layout = data_set.data_io.layout
+        seen = f" ({layout.description})" if layout is not None else ""
+        raise click.UsageError(
+            f"no subject has a segmentation, so that nothing can be scored{seen}; name the folder "
+            "that holds images and segmentations, or say --image and --segmentation"
+        )
     if data_set.unclear:
         from miscnn._cli_data import ways
 

@@ -172,7 +172,9 @@ def predict(
     from miscnn.exceptions import ConfigurationError, PredictionError, reason_of
 
     quiet = quiet or as_json
+    _check_folder(output)
     load_keras_quietly(speaker(quiet))
+    from miscnn.data_loading._new_results import MANIFEST
     from miscnn.neural_network.bundle import load
     from miscnn.pipeline._modules import imported_names
 
@@ -200,14 +202,16 @@ def predict(
         raise Failure(_as_option(str(error))) from error
     finally:
         there.leave()
-    written = sorted(path for path, state in _written(output).items() if before.get(path) != state)
+    after = _written(output).items()
+    written = sorted(p for p, state in after if before.get(p) != state and p != MANIFEST)
     if as_json:
         told = {"output": output, "written": written, "there": there.number, "failed": failed}
         echo_json(told)
     else:
         if not quiet:
-            number = there.number
-            more = f"; {number} subject(s) were there already" if number else ""
+            alone = not written and not failed
+            all_of = "all " if alone else ""
+            more = f"; {all_of}{there.number} subject(s) were there already" * bool(there.number)
             click.echo(f"Wrote {len(written)} file(s) to {output}{more}")
         show_failures(failed)
     if failed:
@@ -240,7 +244,21 @@ class _There(logging.Filter):
 
 
 def _as_option(text: str) -> str:
-    return text.replace("overwrite=True", "--overwrite")
+    """Say what the library says in words of the command line."""
+    return text.replace("overwrite=True", "--overwrite").replace(str(_END), "end")
+
+
+def _check_folder(output: str) -> None:
+    from miscnn.data_loading.layouts._formats import format_of
+
+    path = Path(output)
+    if path.is_dir() or format_of(path.name) is None:
+        return
+    raise Failure(
+        f"OUTPUT is a folder, but {output!r} is called like an image file. Name a folder, such as "
+        f"{str(path.parent / 'predictions')!r}: each result is written into it under the name of "
+        f"its image (OUTPUT/<name>)"
+    )
 
 
 def _settings(model: Any, changes: dict[str, Any]) -> Any:

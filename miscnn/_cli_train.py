@@ -15,6 +15,7 @@ from miscnn._cli_common import (
     load_keras_quietly,
     speaker,
     summary_rows,
+    told_in_lines,
 )
 from miscnn._cli_values import Converted, settings_of, typed_value
 
@@ -90,7 +91,14 @@ def train(
         return
     pipeline.check(output)  # what is wrong is told before Keras is loaded
     load_keras_quietly(speaker(quiet))
-    result = pipeline.run(output, verbose=int(not quiet and is_watched()))
+    watched = is_watched()
+    try:
+        with told_in_lines(not quiet and not watched):
+            result = pipeline.run(output, verbose=int(not quiet and watched))
+    except KeyboardInterrupt:
+        if not quiet:
+            speaker(quiet)(f"\n{_left_behind(pipeline, output)}")
+        raise
     scores = None if result.evaluation is None else result.evaluation.summary()
     if as_json:
         echo_json(
@@ -120,6 +128,24 @@ def train(
             )
         done = "Trained" if result.trained else "It was trained"
         click.echo(f"{done} on {who}. Wrote the bundle {result.bundle}")
+
+
+def _left_behind(pipeline: Pipeline, output: str | None) -> str:
+    """Tell what an interrupted run has kept, and how it goes on."""
+    document = pipeline.to_dict()
+    kept, anew = [], []
+    for section, key in (("evaluation", "evaluation_path"), ("training", "checkpoint_path")):
+        if document.get(section, {}).get(key) is None:
+            continue
+        path = pipeline.path(section, key, output)
+        if document[section]["resume"]:
+            kept += [str(path)] if path.exists() else []
+        else:
+            anew.append(f"[{section}] begins anew (resume = false)")
+    if not kept:
+        return "; ".join(["No checkpoint was written that could be gone on from", *anew])
+    told = f"What was done lies in {' and '.join(kept)}. Give the same command again to go on"
+    return "; ".join([told, *anew])
 
 
 def _plan(pipeline: Pipeline, output: str | None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from miscnn._cli_common import (
 )
 from miscnn._cli_data import OpenedDataSet, data_set_options, is_labelled, show_heading
 from miscnn._cli_evaluate import evaluate
+from miscnn._cli_hints import with_hints
 from miscnn._cli_predict import predict
 from miscnn._cli_train import train
 from miscnn._cli_values import NewFile
@@ -37,7 +38,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except MiscnnError as error:
-            raise Failure(str(error)) from error
+            raise Failure(with_hints(str(error), ctx.invoked_subcommand)) from error
         except OSError as error:
             if error.filename is None:
                 raise  # see main

@@ -115,6 +115,8 @@ def test_other_labels_under_the_same_names_are_no_training_to_go_on_with(
     first = run(*command)
     assert first.exit_code == 0, first.output
     assert "Nothing was trained" not in first.stdout
+    assert "training: 3 training, 1 validation subjects; 1 epoch(s)" in first.stderr
+    assert "training: 1 epochs done, the loss is " in first.stderr
     weights = (tmp_path / "bundle" / "model.keras").stat().st_mtime_ns
     again = run(*command)
     assert again.exit_code == 0, again.output
@@ -130,6 +132,8 @@ def test_other_labels_under_the_same_names_are_no_training_to_go_on_with(
     refused = run(*command)
     assert refused.exit_code == 2
     assert "the files of 1 subject(s) have changed since (case_1). Begin anew" in refused.stderr
+    assert "another --output, or --set training.resume=false to begin anew" in refused.stderr
+    assert "--set evaluation" not in refused.stderr
     assert (tmp_path / "bundle" / "model.keras").stat().st_mtime_ns == weights
     anew = run(*command, "--set", "training.resume=false")
     assert anew.exit_code == 0, anew.output
@@ -154,7 +158,7 @@ def test_a_dry_run_writes_nothing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("data.subjects=[case_0, case_9]", "[data] subjects: [data] subjects names case_9, which"),
+        ("data.subjects=[case_0, case_9]", "subjects: [data] subjects names case_9, which"),
         ("training.validation=[nobody, x]", "names nobody, x, which is not among the 4 subjects"),
         ("bundle.colours={'1': 'redd'}", "--set bundle.colours: [bundle]"),
         ("data.path=nowhere", "nowhere"),
@@ -221,6 +225,23 @@ def test_an_interruption_has_an_exit_status_of_its_own(
     assert result.stderr == "\nInterrupted\n"
 
 
+def test_an_interrupted_training_tells_how_it_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, "run", interrupted)
+    command = ("train", folder / "p.toml", "--output", folder / "out")
+    result = run(*command)
+    assert result.exit_code == 130
+    assert str(folder / "out" / "checkpoints") in result.stderr
+    assert "Give the same command again to go on" in result.stderr
+    assert run(*command, "-q").stderr == "\nInterrupted\n"
+    anew = ("--set", "training.resume=false", "--set", "evaluation.resume=false")
+    assert "No checkpoint was written" in run(*command, *anew).stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
 @pytest.mark.parametrize("arguments", [["info", "out/bundle"], ["--help"], ["train", "--help"]])
 def test_output_that_cannot_be_written_is_one_line(arguments: list[str], folder: Path) -> None:
@@ -271,12 +292,11 @@ def test_predict_a_folder_and_one_file(folder: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert told["failed"] == {}
-    assert [f for f in told["written"] if f.endswith(".nii.gz")] == [
-        f"case_{k}.nii.gz" for k in range(4)
-    ]
+    assert told["written"] == [f"case_{k}.nii.gz" for k in range(4)]
     one = folder / "data" / "case_2" / "imaging.nii.gz"
     result = run("predict", bundle, one, tmp_path / "one", "--outputs", "labels,entropy")
     assert result.exit_code == 0, result.output
+    assert result.stdout == f"Wrote 2 file(s) to {tmp_path / 'one'}\n"
     (labels,) = (p for p in (tmp_path / "one").glob("*.nii.gz") if "entropy" not in p.name)
     assert (tmp_path / "one" / labels.name.replace(".nii", "_entropy.nii")).is_file()
     both = [nib.load(p) for p in (labels, tmp_path / "all" / "case_2.nii.gz")]
@@ -284,8 +304,9 @@ def test_predict_a_folder_and_one_file(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(both[0].affine, nib.load(one).affine)
     # what is there is left as it is
     again = run("predict", bundle, folder / "data", tmp_path / "all")
-    assert "Wrote 0 file(s)" in again.stdout
-    assert "were there already" in again.stdout
+    assert again.stdout == (
+        f"Wrote 0 file(s) to {tmp_path / 'all'}; all 4 subject(s) were there already\n"
+    )
     other = run("predict", bundle, folder / "data", tmp_path / "all", "--mirror", "0")
     assert other.exit_code == 2
     assert "--overwrite" in other.stderr
@@ -321,6 +342,8 @@ def test_a_bad_subject_does_not_stop_the_others(folder: Path, tmp_path: Path) ->
         ("--overlap", "1.5", "expected a share of the window such as 0.5"),
         ("--outputs", "labels,mask", "expected some of labels,probabilities,entropy,volumes"),
         ("--foreground", "much", 'expected a number, or "auto"'),
+        ("--roi", "5:30,:", "roi has 2 axes, but the network's images have 3"),
+        ("--roi", "30:5,:,:", "((30, 5), (0, end), (0, end))"),
         ("--digest", "0" * 64, "has the digest"),
     ],
 )
@@ -343,6 +366,15 @@ def test_a_region_of_interest_is_in_voxels(folder: Path, tmp_path: Path) -> None
         outside = np.ones(labels.shape, bool)
         outside[0:20, :, 4:9] = False
         assert not labels[outside].any()
+
+
+def test_a_folder_that_is_called_like_an_image(folder: Path, tmp_path: Path) -> None:
+    given = tmp_path / "p" / "out.nii.gz"
+    result = run("predict", folder / "out/bundle", folder / "data", given)
+    assert result.exit_code == 2
+    assert f"OUTPUT is a folder, but '{given}' is called like an image file" in result.stderr
+    assert "OUTPUT/<name>" in result.stderr
+    assert not given.parent.exists()
 
 
 def test_a_killed_prediction_leaves_no_half_file_and_goes_on(folder: Path, tmp_path: Path) -> None:
@@ -439,6 +471,18 @@ def test_usage_of_evaluate(
     assert message in result.stderr
 
 
+def test_without_segmentations_nothing_can_be_scored(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "flat").mkdir()
+    for case in (folder / "data").iterdir():
+        shutil.copy(case / "imaging.nii.gz", tmp_path / "flat" / f"{case.name}.nii.gz")
+    output = tmp_path / "e"
+    result = run("evaluate", tmp_path / "flat", "--predictions", tmp_path, "--output", output)
+    assert result.exit_code == 2
+    assert "no subject has a segmentation, so that nothing can be scored" in result.stderr
+    assert "load_seg" not in result.stderr
+    assert not output.exists()
+
+
 def test_the_example_runs(folder: Path, tmp_path: Path) -> None:
     """As it is, but for the data, and for a network and a training that are small."""
     settings = (
@@ -478,6 +522,7 @@ def test_classes_of_the_users_own_go_all_the_way(folder: Path, tmp_path: Path) -
     refused = run(*predict)  # though its module is imported by now
     assert refused.exit_code == 2
     assert "OwnStep" in refused.stderr
+    assert "(On the command line: --module NAME, " in refused.stderr
     assert not (tmp_path / "p").exists()
     del sys.modules["own_step_of_a_test"]
     result = run(*predict, "--module", tmp_path / "own_step_of_a_test.py")

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 import miscnn
@@ -432,3 +434,100 @@ def test_the_pipeline_is_a_public_name() -> None:
     assert miscnn.Pipeline is Pipeline
     assert "Pipeline" in dir(miscnn)
     assert repr(Pipeline(minimal(), "/x")) == "Pipeline('scans', UNetStandard, folder='/x')"
+
+
+def data_set(folder: Path, subjects: int = 4) -> Path:
+    """Write volumes of 8³ voxels with the labels 0, 1, 2."""
+    labels = np.arange(512, dtype=np.uint8).reshape(8, 8, 8) % 3
+    for number in range(subjects):
+        case = folder / "scans" / f"case_{number}"
+        case.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(labels.astype(np.float32), np.eye(4)), case / "imaging.nii.gz")
+        nib.save(nib.Nifti1Image(labels, np.eye(4)), case / "segmentation.nii.gz")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[evaluation]\nfolds = 5", "p.toml, line 8: [evaluation]: folds = 5: there are 4 subj"),
+        (
+            '[evaluation]\nsplitter = "slice-sorted"\nfolds = 5',
+            "line 9: [evaluation]: folds = 5: there are 4 subject(s)",
+        ),
+        (
+            '[evaluation]\nmethod = "split"\npercentage = 0.99',
+            "line 9: [evaluation]: percentage: a share of 0.99 of 4 subject(s) leaves nobody",
+        ),
+        (
+            '[evaluation]\nmethod = "leave-one-out"\nn_subjects = 9',
+            "line 9: [evaluation]: n_subjects = 9: there are 4 subject(s)",
+        ),
+        (
+            "[evaluation]\nfolds = 4\ninner_validation = 0.9",
+            "line 9: [evaluation]: inner_validation: a share of 0.9 of 3 subject(s) leaves nobody",
+        ),
+        (
+            '[[preprocessor.subfunctions]]\ntype = "Resampling"\nnew_spacing = [1, 1]',
+            "line 9: [preprocessor.subfunctions #1] new_spacing = [1, 1]: has 2 entries, expected "
+            "3, one for each axis of the volumes",
+        ),
+        (
+            '[training]\nvalidation = ["nobody"]',
+            "line 8: [training] validation names nobody, which is not among the 4 subjects",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_data_is_told_by_the_check(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    path = written(data_set(tmp_path), _BASE + text)
+    with pytest.raises(PipelineError) as caught:
+        Pipeline.from_file(path).check()
+    assert message in str(caught.value)
+
+
+def test_a_patch_has_the_axes_of_what_the_network_sees(tmp_path: Path) -> None:
+    text = _BASE.replace("[8, 8, 8]", "[8, 8]")
+    pipeline = Pipeline.from_file(written(data_set(tmp_path), text))
+    with pytest.raises(PipelineError, match=r"line 6: .* patch_shape must have 3 positive val"):
+        pipeline.check()
+    path = written(tmp_path, text + 'analysis = "slicewise"\n')
+    assert len(Pipeline.from_file(path).check()[1]) == 4
+
+
+def test_fewer_names_than_labels_are_told_by_the_check(tmp_path: Path) -> None:
+    names = 'path = "scans"\nclass_names = ["background", "one"]'
+    path = written(data_set(tmp_path), _BASE.replace('path = "scans"', names))
+    with pytest.raises(PipelineError, match=r"line 3: \[data\]: class_names has 2 names, but .*2;"):
+        Pipeline.from_file(path).check()
+    path.write_text(path.read_text().replace('"one"]', '"one", "two"]\n[evaluation]\nfolds = 4'))
+    assert len(Pipeline.from_file(path).check()[1]) == 4
+
+
+def test_too_few_folds_are_told_once(tmp_path: Path) -> None:
+    text = _BASE + '[evaluation]\nsplitter = "slice-sorted"\nfolds = 1'
+    assert problems_of(tmp_path, text) == [
+        "p.toml, line 9: [evaluation] folds = 1: expected 2 or more"
+    ]
+
+
+def test_a_single_metric_is_told_which_there_are(tmp_path: Path) -> None:
+    (told,) = problems_of(tmp_path, _BASE + '[network]\nmetrics = "mean-dicee"')
+    assert "each the name of a metric" in told
+    assert "known are DiceScore, JaccardScore, MeanDice" in told
+    assert "did you mean" in told
+    (told,) = problems_of(tmp_path, _BASE + '[network]\nmetrics = "mean-dice"')
+    assert told.endswith("such as ['mean-dice']")
+
+
+def test_of_many_keys_the_nearest_is_told_first(tmp_path: Path) -> None:
+    (told,) = problems_of(tmp_path, _BASE.replace("[pre", "clases = 3\n[pre"))
+    assert "[data] clases is not known; did you mean 'classes'? " in told
+    assert len(told) < 160
+
+
+def test_labels_are_looked_at_as_classes(tmp_path: Path) -> None:
+    data = 'path = "scans"\nlabel_values = { 0 = 0, 1 = 1, 2 = 1 }\nclasses = 2'
+    path = written(data_set(tmp_path), _BASE.replace('path = "scans"', data))
+    assert len(Pipeline.from_file(path).check()[1]) == 4

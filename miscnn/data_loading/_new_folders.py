@@ -18,6 +18,7 @@ from miscnn.data_loading._adapted import (
 from miscnn.data_loading._label_words import has_label_word
 from miscnn.data_loading._new_checks import check_folder
 from miscnn.data_loading._new_files import Files, Found, grouped
+from miscnn.data_loading._new_results import MANIFEST, without_results
 from miscnn.data_loading._patterns import Pattern, visible_names
 from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.dicom._headers import read_header
@@ -43,7 +44,7 @@ _SHOWN = 6
 
 
 def look_into(folder: Path, data_io: DataIO) -> DataIO | list[Files | Found]:
-    """Return the subjects of a folder.
+    """Return the subjects of a folder; results of earlier predictions in it are none.
 
     Returns
     -------
@@ -61,7 +62,13 @@ def look_into(folder: Path, data_io: DataIO) -> DataIO | list[Files | Found]:
         than that of the network's channels.
     """
     own = data_io.input_path is not None and folder.samefile(data_io.input_path)
-    found = _look_into(folder, data_io, own)
+    everything = _look_into(folder, data_io, own)
+    found = without_results(folder, everything)
+    if not (found.indices_list if isinstance(found, DataIO) else found):
+        raise MissingFileError(
+            f"there is no subject in the folder {str(folder)!r}: all images there are results of "
+            f"predictions, as {MANIFEST} says. If they are to be predicted, {_AS_LIST}"
+        )
     check_folder(folder, found, data_io.interface, own)
     return found
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
-from miscnn._configurable import serialize
+from miscnn._configurable import Configurable, serialize
 from miscnn._keras import keras
 from miscnn._version import __version__
 from miscnn.neural_network._bundle_files import FORMAT
@@ -18,10 +18,19 @@ from miscnn.neural_network.fingerprint import fingerprint_of
 from miscnn.neural_network.model_card import ModelCard, label_table
 
 if TYPE_CHECKING:
+    from miscnn.neural_network.ensemble import StackedEnsemble
     from miscnn.neural_network.model import NeuralNetwork
     from miscnn.processing.preprocessor import Preprocessor
 
-__all__ = ["HashedNames", "common_document", "network_document"]
+__all__ = [
+    "HashedNames",
+    "common_document",
+    "known_training",
+    "network_document",
+    "optional_document",
+    "stacked_document",
+    "training_data",
+]
 
 _PATIENTS = ("indices",)
 """What states call the names of subjects."""
@@ -50,6 +59,7 @@ def common_document(
             "patch_shape": None if recipe.patch_shape is None else list(recipe.patch_shape),
         },
         "fingerprint": fingerprint,
+        "scores_from": None,
     }
 
 
@@ -65,6 +75,7 @@ def network_document(model: NeuralNetwork, card: ModelCard) -> dict[str, Any]:
         "metrics": [keras.saving.serialize_keras_object(m) for m in model.metrics],
         "learning_rate": keras.saving.serialize_keras_object(model.learning_rate),
         "epochs_trained": model._epochs_trained,
+        "untrained": model._untrained,
         # Whether the statistics are of the network's own training, which then goes on with
         # them. Others only serve prediction.
         "own_statistics": model._statistics is not None,
@@ -73,7 +84,7 @@ def network_document(model: NeuralNetwork, card: ModelCard) -> dict[str, Any]:
         "precision": model.precision,
         "seed": model.seed,
         "prediction": serialize(model.prediction),
-        "postprocessing": None if model.postprocessing is None else serialize(model.postprocessing),
+        "postprocessing": optional_document(model.postprocessing),
     }
 
 
@@ -86,6 +97,15 @@ def training_data(networks: Sequence[Any]) -> dict[str, Any] | None:
         return before
     found = fingerprint_of(known[0].preprocessor.data_io, indices)
     return found | ({"before": before} if before else {})
+
+
+def known_training(model: Any) -> frozenset[str] | None:
+    """Return all subjects that a network was trained on; None if they are not known."""
+    if not isinstance(getattr(model, "_trained_on", None), tuple):
+        return None
+    if model._fingerprint is not None or (not model._trained_on and not model._untrained):
+        return None  # others may have trained it before
+    return frozenset(model._trained_on)
 
 
 class HashedNames:
@@ -114,6 +134,31 @@ class HashedNames:
     def __rand__(self, names: AbstractSet[str]) -> frozenset[str]:
         """Return those of some names that are in the set."""
         return frozenset(name for name in names if _hashed(name, self.salt) in self.hashes)
+
+
+def stacked_document(ensemble: StackedEnsemble) -> dict[str, Any]:
+    """Return what a stacked ensemble says beyond its networks."""
+    folds = ensemble.folds
+    if isinstance(folds, Configurable):
+        folds = serialize(folds)
+    seen = HashedNames.of(ensemble._seen)
+    return {
+        "combiner": ensemble.combiner,
+        "softmax": optional_document(ensemble._softmax),
+        "top": ensemble.top,
+        "names": ensemble.names,
+        # A splitter of another library is not written down; fit() then asks for one.
+        "folds": folds if isinstance(folds, int | dict) else None,
+        "voxels": ensemble.voxels,
+        "seed": ensemble.seed,
+        "member_scores": ensemble.scores,
+        "seen": {"salt": seen.salt, "hashes": sorted(seen.hashes)},
+    }
+
+
+def optional_document(part: Configurable | None) -> dict[str, Any] | None:
+    """Write a plug-in down, if there is one."""
+    return None if part is None else serialize(part)
 
 
 def _hashed(name: str, salt: str) -> str:

@@ -53,6 +53,7 @@ _MEMBER = re.compile(r"member_\d+(_\d+)?")
 _MARKS = (ENSEMBLE, PIPELINE)
 _LARGEST_DOCUMENT = 64 * 2**20  # bytes
 _CHECKPOINT = "last.npz"
+_WRITERS = "save() of a NeuralNetwork, MeanEnsemble or StackedEnsemble, or `miscnn train`,"
 
 
 def describe(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -65,9 +66,11 @@ def describe(folder: str | os.PathLike[str]) -> dict[str, Any]:
     dict
         ``kind`` ("network", "stacked ensemble" or "mean ensemble"), ``name``, ``description``,
         ``licence``, ``versions``, ``labels`` (class, name and colour of each), ``regions``,
-        ``inputs``, ``fingerprint`` (of the training data), ``scores`` (a summary), ``prediction``,
-        ``postprocessing``, ``epochs_trained``, ``architecture``, ``members`` (of an ensemble,
-        their folders), ``size`` (bytes of all files) and ``digest``. What is not known is None.
+        ``inputs``, ``fingerprint`` (of the training data), ``scores`` (a summary),
+        ``scores_from`` (where they are from, of how many folds and subjects, and how many of
+        these the network's training saw), ``prediction``, ``postprocessing``, ``epochs_trained``,
+        ``architecture``, ``members`` (of an ensemble, their folders), ``size`` (bytes of all
+        files) and ``digest``. What is not known is None.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def describe(folder: str | os.PathLike[str]) -> dict[str, Any]:
         name: document.get(name)
         for name in (
             "kind", "versions", "labels", "regions", "inputs", "fingerprint", "scores",
-            "prediction", "postprocessing", "epochs_trained",
+            "scores_from", "prediction", "postprocessing", "epochs_trained",
         )
     }  # fmt: skip
     return {
@@ -262,13 +265,11 @@ def _mark(folder: Path) -> Path:
 
 def _check_there(folder: Path) -> None:
     if not folder.is_dir():
-        raise MissingFileError(
-            f"{folder} is no folder: expected one that NeuralNetwork.save() wrote"
-        )
+        raise MissingFileError(f"{folder} is no folder: expected one that {_WRITERS} wrote")
     if not _mark(folder).is_file() and not (folder / SUMS).is_file():
         raise MissingFileError(
             f"{folder} holds no {PIPELINE} (nor {ENSEMBLE}): expected a folder that "
-            "NeuralNetwork.save() or StackedEnsemble.save() wrote"
+            f"{_WRITERS} wrote"
             + (
                 ". It holds checkpoints, which NeuralNetwork.load_checkpoint() reads"
                 if (folder / _CHECKPOINT).is_file()

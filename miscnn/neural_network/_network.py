@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from miscnn._keras import compile_ahead, keras
 from miscnn.exceptions import ConfigurationError, NotFittedError
+from miscnn.neural_network._assigned import as_postprocessing, as_settings
 from miscnn.neural_network._class_weights import weighted_loss, without_unlabelled
 from miscnn.neural_network._distribution import as_distribution
 from miscnn.neural_network._engine import NetworkEngine, own_recipe
@@ -26,7 +27,7 @@ from miscnn.neural_network.prediction_settings import PredictionSettings
 from miscnn.neural_network.schedules import Schedule, as_schedule
 from miscnn.processing.merging import WindowWeight
 from miscnn.processing.network_grid import network_grid
-from miscnn.processing.postprocessing import PostProcessing
+from miscnn.processing.postprocessing import PostProcessing, PostProcessingStep
 from miscnn.processing.preprocessor import Preprocessor
 
 _log = logging.getLogger("miscnn.neural_network.model")
@@ -57,7 +58,10 @@ class BuiltNetwork:
         seed: int | None = None,
         window_weight: WindowWeight | None = None,
         prediction: PredictionSettings | None = None,
-        postprocessing: PostProcessing | None = None,
+        postprocessing: PostProcessing
+        | PostProcessingStep
+        | Sequence[PostProcessingStep]
+        | None = None,
         learninig_rate: float | None = None,
     ) -> None:
         if multi_gpu and distribution is None:
@@ -87,9 +91,10 @@ class BuiltNetwork:
         self.batch_queue_size = batch_queue_size
         self.workers = workers
         self.seed = preprocessor.seed if seed is None else seed
-        self.prediction = _settings(prediction, window_weight)
-        self.prediction.check_axes(preprocessor.network_axes)
-        self.postprocessing = _checked_postprocessing(postprocessing)
+        self.prediction = prediction
+        if window_weight is not None:
+            self.window_weight = window_weight
+        self.postprocessing = postprocessing
         self.schedule = as_schedule(schedule)
         self.optimizer_recipe = OptimizerRecipe.of(
             optimizer,
@@ -103,6 +108,9 @@ class BuiltNetwork:
                 "learning_rate is a schedule of Keras' already; give a number, or no schedule"
             )
         self._epochs_trained = 0
+        # Whether the weights that it began with were loaded, and were told to be random.
+        self._weights_given = False
+        self._told_untrained = False
         # Whom it was trained on, here; and what the bundle it comes from says of those before.
         self._trained_on: tuple[str, ...] = ()
         self._fingerprint: dict[str, Any] | None = None
@@ -239,6 +247,8 @@ class BuiltNetwork:
     def _forget(self) -> None:
         """Forget who it was trained on, and what was learned from them beside the weights."""
         self._epochs_trained = 0
+        self._weights_given = self._loaded_weights is not None
+        self._told_untrained = False
         self._statistics = None
         self._trained_on = ()
         self._fingerprint = None
@@ -267,6 +277,41 @@ class BuiltNetwork:
         """Whether it has learned, or was given, all that its recipe needs for a prediction."""
         known = self._statistics is not None or self._given_statistics is not None
         return known or not self._must_learn
+
+    @property
+    def prediction(self) -> PredictionSettings:
+        """How it predicts; None stands for the defaults."""
+        return self._prediction
+
+    @prediction.setter
+    def prediction(self, value: PredictionSettings | None) -> None:
+        settings = as_settings(value)
+        settings.check_axes(self.preprocessor.network_axes)
+        self._prediction = settings
+
+    @property
+    def postprocessing(self) -> PostProcessing | None:
+        """What is done to finished label maps; a step, or a list of steps, may be given, too."""
+        return self._postprocessing
+
+    @postprocessing.setter
+    def postprocessing(
+        self, value: PostProcessing | PostProcessingStep | Sequence[PostProcessingStep] | None
+    ) -> None:
+        self._postprocessing = as_postprocessing(value)
+
+    @property
+    def _untrained(self) -> bool:
+        """Whether its weights are those that were drawn, as far as that can be known."""
+        # During the first training there are no epochs yet, but there are training subjects.
+        return not (self._epochs_trained or self._trained_on or self._weights_given)
+
+    def _warn_if_untrained(self, what: str) -> None:
+        if self._untrained:
+            _log.warning(
+                "%s: this network was never trained, and no weights were loaded: its weights are "
+                "random (unless you have set them on model.model yourself)", what,
+            )  # fmt: skip
 
     @property
     def window_weight(self) -> WindowWeight:
@@ -300,11 +345,14 @@ class BuiltNetwork:
                 "was made: call train, or fit the preprocessor (preprocessor.fit(indices)) "
                 "before the network is made or its weights are loaded"
             )
+        if not self._told_untrained:
+            self._warn_if_untrained("predict")
+            self._told_untrained = True
         return NetworkEngine(
             self._predictor(),
             own_recipe(recipe, self._learned()),
             self.multiple,
-            self.prediction if settings is None else settings,
+            self.prediction if settings is None else as_settings(settings, "settings"),
             roi,
         )
 
@@ -324,24 +372,6 @@ class BuiltNetwork:
             f"NeuralNetwork({self.architecture!r}, {self.model.count_params():,} parameters, "
             f"{self.preprocessor!r})"
         )
-
-
-def _settings(
-    given: PredictionSettings | None, window_weight: WindowWeight | None
-) -> PredictionSettings:
-    if given is not None and not isinstance(given, PredictionSettings):
-        raise ConfigurationError(f"prediction must be PredictionSettings(…) or None, got {given!r}")
-    settings = PredictionSettings() if given is None else given
-    return settings if window_weight is None else settings.replace(window_weight=window_weight)
-
-
-def _checked_postprocessing(given: Any) -> PostProcessing | None:
-    if given is None or isinstance(given, PostProcessing):
-        return given
-    raise ConfigurationError(
-        f"postprocessing must be PostProcessing([…]) or None, got {given!r}; put single steps into "
-        "a list"
-    )
 
 
 def _must_learn(preprocessor: Preprocessor) -> bool:

@@ -64,6 +64,20 @@ class PredictionOptions:
                 "be nothing to return of them; use one of return_output=True and overwrite=False"
             )
 
+    def check_axes(self, three_dim: bool) -> None:
+        """Refuse a region of interest with another number of axes than the images.
+
+        Raises
+        ------
+        ConfigurationError
+        """
+        axes = 3 if three_dim else 2
+        if self.roi is not None and len(self.roi) != axes:
+            raise ConfigurationError(
+                f"roi has {len(self.roi)} axes, but the network's images have {axes}: give "
+                "(start, stop) for each"
+            )
+
     @property
     def arrays(self) -> tuple[str, ...]:
         """What must be collected of each subject."""

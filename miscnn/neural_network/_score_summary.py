@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from miscnn._text import read_tsv, write_tsv
 from miscnn.exceptions import ConfigurationError, MissingFileError
 
-__all__ = ["WORST", "write_bundle_scores"]
+__all__ = ["WORST", "BundleScores", "write_bundle_scores"]
 
 _COLUMNS = ("fold", "sample", "class", "class_name", "metric", "value")
 
@@ -28,8 +29,47 @@ WORST = {
 """Which values of a score are bad; others judge nothing."""
 
 
-def write_bundle_scores(scores: Any, path: Path) -> list[dict[str, Any]]:
-    """Write the scores of an evaluation, subjects numbered in their order; return the summary.
+@dataclass(frozen=True)
+class BundleScores:
+    """What a bundle says of scores.
+
+    Attributes
+    ----------
+    summary : list of dict
+        Per class and score ``class``, its ``name``, ``metric``, ``n`` (values), ``undefined`` and
+        ``infinite`` (how many of them), ``mean`` and ``sd`` (of the finite ones, n − 1), ``median``
+        and ``worst`` (of the defined ones). What is undefined is None.
+    subjects : frozenset of str
+        Whose scores they are; not to be written down.
+    folds : int
+        How many folds they are from.
+    cross_validation : bool
+        Whether a cross-validation returned them. Of a table or a file it is not known.
+    """
+
+    summary: list[dict[str, Any]]
+    subjects: frozenset[str]
+    folds: int
+    cross_validation: bool
+
+    def origin(self, trained_on: frozenset[str] | None) -> dict[str, Any]:
+        """Say as JSON values where they are from.
+
+        Parameters
+        ----------
+        trained_on : frozenset of str, optional
+            All subjects that the network was trained on, if they are known.
+        """
+        return {
+            "from": "cross-validation" if self.cross_validation else "not known",
+            "folds": self.folds,
+            "subjects": len(self.subjects),
+            "trained_on": None if trained_on is None else len(self.subjects & trained_on),
+        }
+
+
+def write_bundle_scores(scores: Any, path: Path) -> BundleScores:
+    """Write the scores of an evaluation, subjects numbered in their order.
 
     Parameters
     ----------
@@ -40,10 +80,7 @@ def write_bundle_scores(scores: Any, path: Path) -> list[dict[str, Any]]:
 
     Returns
     -------
-    list of dict
-        Per class and score ``class``, its ``name``, ``metric``, ``n`` (values), ``undefined`` and
-        ``infinite`` (how many of them), ``mean`` and ``sd`` (of the finite ones, n − 1), ``median``
-        and ``worst`` (of the defined ones). What is undefined is None.
+    BundleScores
 
     Raises
     ------
@@ -76,8 +113,10 @@ def write_bundle_scores(scores: Any, path: Path) -> list[dict[str, Any]]:
         )
     at = {name: header.index(name) for name in header}
     numbers: dict[str, str] = {}
+    folds = set()
     groups: dict[tuple[str, str, str], list[float]] = {}
     for number, row in enumerate(rows[1:], 2):
+        folds.add(row[at["fold"]])
         # An index may be the name of a patient.
         row[at["sample"]] = numbers.setdefault(row[at["sample"]], str(len(numbers) + 1))
         try:
@@ -87,7 +126,18 @@ def write_bundle_scores(scores: Any, path: Path) -> list[dict[str, Any]]:
         key = (row[at["class"]], row[at["class_name"]], row[at["metric"]])
         groups.setdefault(key, []).append(value)
     write_tsv(path, header, rows[1:])
-    return [_summary(*key, values) for key, values in groups.items()]
+    return BundleScores(
+        [_summary(*key, values) for key, values in groups.items()],
+        frozenset(numbers),
+        len(folds),
+        _is_cross_validation(scores),
+    )
+
+
+def _is_cross_validation(scores: Any) -> bool:
+    """Tell whether this is what a cross-validation returned: of its folds each has its training."""
+    folds = getattr(scores, "folds", None)
+    return isinstance(folds, tuple) and all(hasattr(fold, "training") for fold in folds)
 
 
 def _summary(label: str, name: str, metric: str, values: Sequence[float]) -> dict[str, Any]:

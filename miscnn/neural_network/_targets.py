@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from miscnn.data_loading._indices import subject_of
+from miscnn.data_loading._new_results import MANIFEST
 from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.interfaces._blockwise import result_files
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.new_subjects import Subject
 from miscnn.exceptions import ConfigurationError, MiscnnError
-from miscnn.neural_network._ledger import MANIFEST, VOLUMES, Ledger
+from miscnn.neural_network._ledger import VOLUMES, Ledger
 from miscnn.neural_network._options import LABELS, PredictionOptions
 
 # Of more files, such as those of a DICOM series, the folder is noted.
@@ -173,6 +174,7 @@ def _is_there(
         return False
     if ledger.knows(index):
         ledger.check_sources(index, sources_of(index, interface))
+        ledger.check_results(index)
     return ledger.has(index, options.outputs)
 
 

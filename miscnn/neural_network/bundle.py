@@ -13,11 +13,12 @@ The bundle of several networks holds one such folder for each, and ``ensemble.js
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miscnn._configurable import Configurable, deserialize, import_classes, serialize
+from miscnn._configurable import deserialize, import_classes
 from miscnn._files import write_json, write_text
 from miscnn._keras import keras
 from miscnn.data_loading.data_io import DataIO
@@ -32,7 +33,10 @@ from miscnn.neural_network import _bundle_files as files
 from miscnn.neural_network._bundle_document import (
     HashedNames,
     common_document,
+    known_training,
     network_document,
+    optional_document,
+    stacked_document,
     training_data,
 )
 from miscnn.neural_network._bundle_files import ENSEMBLE, describe, digest
@@ -61,6 +65,8 @@ __all__ = [
     "save_ensemble",
 ]
 
+_log = logging.getLogger("miscnn.neural_network.bundle")
+
 # What a document that miscnn has not written brings about.
 _ODD = (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError)
 
@@ -78,10 +84,11 @@ def save(
     """Write a network's bundle; see :meth:`NeuralNetwork.save`."""
     interface = model.preprocessor.data.interface
     card = model.card.changed(interface, name, licence, description, colours)
+    model._warn_if_untrained("save")
     document = network_document(model, card)
     with files.new_bundle(Path(folder)) as temporary:
         model.dump(temporary / files.NETWORK)
-        _write_documents(temporary, files.PIPELINE, document, scores)
+        _write_documents(temporary, files.PIPELINE, document, scores, known_training(model))
 
 
 def load(
@@ -191,8 +198,8 @@ def save_ensemble(
     document = {
         **common_document(kind, recipe, card, data),
         "networks": groups,
-        **(_stacked_document(ensemble) if stacked else {"combine": ensemble.combine}),
-        "postprocessing": _optional_document(getattr(ensemble, "postprocessing", None)),
+        **(stacked_document(ensemble) if stacked else {"combine": ensemble.combine}),
+        "postprocessing": optional_document(getattr(ensemble, "postprocessing", None)),
     }
     with files.new_bundle(Path(folder)) as temporary:
         for names, group in zip(groups, networks, strict=True):
@@ -212,34 +219,29 @@ def remove_folder(path: str | Path) -> None:
     files.clear(Path(path))
 
 
-def _write_documents(folder: Path, mark: str, document: dict[str, Any], scores: Any) -> None:
-    told = None if scores is None else write_bundle_scores(scores, folder / files.SCORES)
-    document = {**document, "scores": told}
+def _write_documents(
+    folder: Path,
+    mark: str,
+    document: dict[str, Any],
+    scores: Any,
+    trained_on: frozenset[str] | None = None,
+) -> None:
+    document = {**document, "scores": None}
+    if scores is not None:
+        written = write_bundle_scores(scores, folder / files.SCORES)
+        origin = written.origin(trained_on)
+        document |= {"scores": written.summary, "scores_from": origin}
+        # Nobody else's scores were asked for: of a test set the network has seen no subject, and
+        # after a cross-validation it should have seen all.
+        if origin["trained_on"] and origin["trained_on"] < origin["subjects"]:
+            _log.warning(
+                "save: of the %d subjects of the scores this network's training saw %d. If it is "
+                "the network of the last fold of a cross-validation, which a model is left with: "
+                "train it on all subjects before it is saved (model.reset(), then model.train(…))",
+                origin["subjects"], origin["trained_on"],
+            )  # fmt: skip
     write_json(folder / mark, document)
     write_text(folder / files.CARD, card_text(document))
-
-
-def _stacked_document(ensemble: StackedEnsemble) -> dict[str, Any]:
-    folds = ensemble.folds
-    if isinstance(folds, Configurable):
-        folds = serialize(folds)
-    seen = HashedNames.of(ensemble._seen)
-    return {
-        "combiner": ensemble.combiner,
-        "softmax": _optional_document(ensemble._softmax),
-        "top": ensemble.top,
-        "names": ensemble.names,
-        # A splitter of another library is not written down; fit() then asks for one.
-        "folds": folds if isinstance(folds, int | dict) else None,
-        "voxels": ensemble.voxels,
-        "seed": ensemble.seed,
-        "member_scores": ensemble.scores,
-        "seen": {"salt": seen.salt, "hashes": sorted(seen.hashes)},
-    }
-
-
-def _optional_document(part: Configurable | None) -> dict[str, Any] | None:
-    return None if part is None else serialize(part)
 
 
 class _Loading:
@@ -310,6 +312,7 @@ class _Loading:
             )
         model.load(path.with_name(files.NETWORK), self.custom_objects, modules=self.modules)
         model._epochs_trained = int(document["epochs_trained"])
+        model._weights_given = not document.get("untrained", False)
         if not document["own_statistics"]:
             model._statistics = None
         model._fingerprint = document["fingerprint"]

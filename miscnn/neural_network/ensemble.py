@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from miscnn._configurable import serialize
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, NotFittedError
+from miscnn.neural_network._assigned import as_postprocessing
 from miscnn.neural_network._callback_copies import Callbacks
 from miscnn.neural_network._combining import (
     LabelSet,
@@ -165,7 +166,7 @@ class StackedEnsemble:
         self.folds = folds
         self.voxels = voxels
         self.seed = seed
-        self.postprocessing = postprocessing
+        self.postprocessing = as_postprocessing(postprocessing)
         data = [member.preprocessor.data for member in self.members]
         check_members(data, self.names)
         self.label_sets: list[LabelSet] = [label_set_of(d.interface) for d in data]

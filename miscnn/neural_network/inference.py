@@ -146,12 +146,15 @@ class _Work:
         with contextlib.ExitStack() as open_streams:
             batches = open_streams.enter_context(closing(ahead(self.batches())))
             outputs: Iterator[Any] = ((chunk, _run(network, batch)) for chunk, batch in batches)
-            if self.batch_bytes() <= _MOST_AHEAD:
+            is_large = self.batch_bytes() > _MOST_AHEAD
+            if not is_large:
                 outputs = ahead(outputs)
             open_streams.enter_context(closing(outputs))
             for chunk, output in outputs:
                 yield from self.merge(chunk, output)
                 del output  # before the next one is made
+                if is_large:
+                    trim()
 
     def batches(self) -> Iterator[tuple[_Chunk, NDArray[np.float32]]]:
         raise NotImplementedError

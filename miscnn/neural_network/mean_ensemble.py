@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, MissingFileError
+from miscnn.neural_network._assigned import as_postprocessing
 from miscnn.neural_network._engine import own_recipe
 from miscnn.neural_network._identity import call_identity, identity_of
 from miscnn.neural_network._outputs import Output, apart
@@ -78,7 +79,8 @@ class MeanEnsemble:
             )
         self.combine: Combine = combine
         first = self.networks[0]
-        self.postprocessing = first.postprocessing if postprocessing is None else postprocessing
+        given = as_postprocessing(postprocessing)
+        self.postprocessing = first.postprocessing if given is None else given
         self.preprocessor: Preprocessor = first.preprocessor
         self._check()
 

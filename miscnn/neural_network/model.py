@@ -14,6 +14,7 @@ from miscnn._files import atomic_path
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, MissingFileError
 from miscnn.neural_network import _checkpoint_file
+from miscnn.neural_network._assigned import as_settings
 from miscnn.neural_network._class_weights import read_class_weights
 from miscnn.neural_network._identity import call_identity
 from miscnn.neural_network._keras_file import read_keras_file
@@ -92,7 +93,7 @@ class NeuralNetwork(BuiltNetwork):
         ``prediction=PredictionSettings(window_weight=…)``.
     prediction : PredictionSettings, optional
         How it predicts: overlap, mirroring and more.
-    postprocessing : PostProcessing, optional
+    postprocessing : PostProcessing, step or list of steps, optional
         What is done to finished label maps.
 
     Attributes
@@ -302,6 +303,7 @@ class NeuralNetwork(BuiltNetwork):
         self._statistics = last.document["statistics"]
         self._epochs_trained = last.document["first_epoch"] + last.document["epochs"]
         self._trained_on = tuple(last.document["call"]["training"])
+        self._weights_given = True
         self.bundle_digest = None
 
     # ------------------------------------------------------------------ prediction
@@ -380,7 +382,7 @@ class NeuralNetwork(BuiltNetwork):
             return_output, activation_output, output_path, verbose, outputs, overwrite, on_error,
             scratch_path, roi,
         )  # fmt: skip
-        settings = self.prediction if settings is None else settings
+        settings = self.prediction if settings is None else as_settings(settings, "settings")
         results = predict_subjects(
             sample_list,
             self.preprocessor.data,
@@ -533,6 +535,7 @@ class NeuralNetwork(BuiltNetwork):
             _log.warning("%s: %s", file_path, warning)
         with self.distribution.scope(), precision_scope(self.precision):
             self.model = read_keras_file(file_path, custom_objects, modules)
+        self._weights_given = True
         self.bundle_digest = None
         self._given_architecture = self.architecture  # what the weights are of stays
         self._compile()
@@ -553,22 +556,29 @@ class NeuralNetwork(BuiltNetwork):
 
         Read it with :func:`miscnn.load`. Names of training subjects are not written.
 
+        It is the network as it is now that is written: after a cross-validation that of the last
+        fold, until it is trained on all subjects (:meth:`reset`, then :meth:`train`). The log
+        warns of scores whose subjects the network was trained on only in part, and of a network
+        that was never trained.
+
         Parameters
         ----------
         folder : path
             A bundle of this name is replaced; other files in the folder stay.
         scores : path or result of an evaluation, optional
             What :func:`~miscnn.evaluation.cross_validation` returned, a table of scores, or the
-            path of a ``scores.tsv``. Subjects are numbered: their indices may be names of
-            patients.
+            path of a ``scores.tsv``. The card says where they are from: those of a
+            cross-validation are of the networks of the folds. Subjects are numbered: their
+            indices may be names of patients.
         name, description : str, optional
             For the model card.
         licence : str, optional
             What others may do with the network, such as "CC BY-NC 4.0". The card says loudly where
             it is not stated.
         colours : mapping or sequence of str, optional
-            A colour for each class (by label or name) or for all: ``{1: "#ff0000"}``. Default:
-            those of this library's overlays.
+            A colour for each class (by label, or by name if the data set has ``class_names``) or
+            for all: ``{1: "#ff0000"}``. Names such as "orange", and red, green and blue as numbers
+            0 … 1, will do, too. Default: those of this library's overlays.
 
         Raises
         ------

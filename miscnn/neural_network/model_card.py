@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,10 @@ from miscnn.exceptions import ConfigurationError
 __all__ = ["ModelCard", "card_text", "label_table"]
 
 NOT_STATED = "not stated"
+_FORMS = (
+    "'#ff8800', a name such as 'orange', or red, green and blue as numbers 0 … 1, such as "
+    "(1, 0.53, 0)"
+)
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,13 @@ def _colours(
     if colours is None:
         return {}
     if not isinstance(colours, Mapping):
-        if isinstance(colours, str) or len(colours) not in (classes, classes - 1):
+        listed = isinstance(colours, Iterable) and not isinstance(colours, str)
+        if not listed or len(list(colours)) not in (classes, classes - 1):
             raise ConfigurationError(
                 f"colours must be a mapping of classes to colours, or a list of {classes - 1} (or "
                 f"{classes}, with one for the background); got {colours!r}"
             )
-        colours = dict(enumerate(colours, classes - len(colours)))
+        colours = dict(enumerate(colours, classes - len(list(colours))))
     found = {}
     for key, colour in colours.items():
         names = list(interface.class_names or [])
@@ -106,14 +111,18 @@ def _colours(
         if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < classes:
             raise ConfigurationError(
                 f"colours has the class {key!r}; expected 0 … {classes - 1}"
-                + (f" or one of {', '.join(names)}" if names else "")
+                + (
+                    f" or one of {', '.join(names)}"
+                    if names
+                    else ", for the interface of the data set has no class_names"
+                )
             )
         try:
             found[label] = str(to_hex(colour))
-        except ValueError as error:
+        except (TypeError, ValueError):
             raise ConfigurationError(
-                f"colours: {colour!r} of class {key!r} is no colour; expected such as '#ff8800'"
-            ) from error
+                f"colours: {colour!r} of class {key!r} is no colour; expected {_FORMS}"
+            ) from None
     return found
 
 
@@ -137,10 +146,12 @@ def card_text(document: Mapping[str, Any]) -> str:
         _labels(document),
         "## Input",
         _inputs(document["inputs"]),
+        "## Network",
+        _network(document),
         "## Training data",
         _training(document.get("fingerprint")),
         "## Scores",
-        _scores(document.get("scores")),
+        _scores(document.get("scores"), _origin(document)),
         "## Made with",
         "\n".join(f"- {name} {version}" for name, version in document["versions"].items()),
         "## Files",
@@ -198,6 +209,34 @@ def _inputs(inputs: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _network(document: Mapping[str, Any]) -> str:
+    groups = document.get("networks")
+    if groups:
+        members = [member for group in groups for member in group]
+        return (
+            f"A {document['kind']} of {len(members)} networks. Each has a card of its own, such as "
+            f"`{members[0]}/README.md`."
+        )
+    epochs = document.get("epochs_trained")
+    lines = [
+        f"- Architecture: {_class_of(document.get('architecture'))}",
+        f"- Loss: {_class_of(document.get('loss'))}",
+        f"- Epochs trained: {NOT_STATED if epochs is None else epochs}",
+    ]
+    if document.get("untrained"):
+        lines.append("- **NEVER TRAINED.** No weights were loaded either: they are random.")
+    return "\n".join(lines)
+
+
+def _class_of(part: Any) -> str:
+    """Return the name of a class or function that miscnn or Keras has written down."""
+    if not isinstance(part, Mapping):
+        return _cell(part or NOT_STATED)
+    if part.get("class_name") == "function":
+        return _cell(part["config"])
+    return _cell(str(part.get("class") or part.get("class_name")).rpartition(":")[2])
+
+
 def _training(fingerprint: Mapping[str, Any] | None) -> str:
     if not fingerprint:
         return f"{NOT_STATED[0].upper()}{NOT_STATED[1:]}."
@@ -221,7 +260,31 @@ def _training(fingerprint: Mapping[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
-def _scores(scores: Sequence[Mapping[str, Any]] | None) -> str:
+def _origin(document: Mapping[str, Any]) -> str:
+    """Say where scores are from, and whether the network has seen their subjects."""
+    origin = document.get("scores_from")
+    if not origin:
+        return ""
+    several = bool(document.get("networks"))
+    which = "ensemble" if several else "network"
+    folds, subjects, seen = origin["folds"], origin["subjects"], origin["trained_on"]
+    if origin["from"] == "cross-validation":
+        # Not of this one: unless it was saved just after it, which the log has warned of.
+        part = seen and seen < subjects and not several
+        text = (
+            f"From a cross-validation over {folds} fold{'' if folds == 1 else 's'}: scores of the "
+            f"{'models' if several else 'networks'} of the folds, not of this {which}"
+            + (" (which may be that of a fold)." if part else ".")
+        )
+    else:
+        text = f"Given when it was saved: which {which} they are of is not known."
+        if folds > 1:
+            text += f" They are of {folds} folds."
+    text += f" Subjects: {subjects}"
+    return text + (f"; this network's training saw {seen} of them." if seen is not None else ".")
+
+
+def _scores(scores: Sequence[Mapping[str, Any]] | None, origin: str) -> str:
     if not scores:
         return f"{NOT_STATED[0].upper()}{NOT_STATED[1:]}. Measure them on your own data before use."
     rows = [
@@ -237,7 +300,9 @@ def _scores(scores: Sequence[Mapping[str, Any]] | None) -> str:
     ]
     header = ("class", "score", "n", "mean", "sd", "median", "worst", "undefined", "infinite")
     return (
-        _table(header, rows) + "\n\nAll values: `scores.tsv`. Mean and sd leave out undefined and "
+        (f"{origin}\n\n" if origin else "")
+        + _table(header, rows)
+        + "\n\nAll values: `scores.tsv`. Mean and sd leave out undefined and "
         "infinite values; median and worst count the infinite ones."
     )
 

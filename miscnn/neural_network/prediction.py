@@ -111,6 +111,8 @@ def predict_subjects(
     trained = data_io
     data_io, subjects = find_subjects(given, data_io)
     in_memory = [not isinstance(s, str) for s in subjects]
+    if not all(in_memory):  # samples may say otherwise
+        options.check_axes(data_io.interface.three_dim)
     if any(in_memory) and not all(in_memory) and not options.return_output:
         raise ConfigurationError(
             "indices and arrays in one list: ask for return_output=True, or predict them apart"
@@ -299,7 +301,11 @@ class _Run:
                 if path is not None:
                     files[kind] = path
         sources = self.sources.pop(sample.index, ())
-        self.ledger.add(sample.index, files, found.get("volumes", ()), sources)
+        rows = [
+            (index, label, self.value_of(label), *rest)
+            for index, label, *rest in found.get("volumes", ())
+        ]
+        self.ledger.add(sample.index, files, rows, sources)
         self.written.append(sample.index)
 
     def save(self, sample: Sample, output: str, value: NDArray[Any]) -> Path | None:
@@ -307,6 +313,11 @@ class _Run:
         result.add_prediction(value, activation_output=True)  # as it is
         name = None if output == LABELS else output
         return self.data_io.save_prediction(result, self.options.output_path, name)
+
+    def value_of(self, label: int) -> int:
+        """Return the value that stands for a class in the label map that is written."""
+        mapping = self.data_io.interface.mapping
+        return label if mapping is None else mapping.values[label]
 
     def volumes(self, sample: Sample, labels: NDArray[Any]) -> list[Row]:
         interface = self.data_io.interface

@@ -214,8 +214,11 @@ class Document:
             kind = self.parts.names.find(table[PART], SPLITTERS)
             counts = kind is not None and "n_splits" in kind.arguments()
             if counts and "n_splits" not in table:
-                table = {**table, "n_splits": result["folds"]}
-            elif counts and "folds" not in given:
+                folds = result["folds"]
+                # Too few are told of the folds; the splitter would tell it again.
+                table = {**table, "n_splits": 2 if folds is None or folds < 2 else folds}
+                return self.parts.part(table, SPLITTERS, place)
+            if counts and "folds" not in given:
                 result["folds"] = table["n_splits"]
             if counts and table["n_splits"] != result["folds"]:
                 self.problems.add(

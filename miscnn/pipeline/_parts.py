@@ -109,10 +109,20 @@ class Parts:
         if value is None or value == NOTHING:
             return []
         if isinstance(value, str | Mapping) or not hasattr(value, "__iter__"):
-            self.problems.add(place, f"= {told(value)}: expected a list, each {_wanted(family)}")
+            each = _wanted(family).removeprefix("expected ")
+            names = self._allowed(value, family)
+            self.problems.add(place, f"= {told(value)}: expected a list, each {each}{names}")
             return []
         tables = [self.part(item, family, (*place, k)) for k, item in enumerate(value)]
         return [table for table in tables if table is not None]
+
+    def _allowed(self, value: Any, family: Family) -> str:
+        """Return which names there are, and which was meant by a text."""
+        names = sorted(self.names.known(family))
+        guess = nearest(value, self.names.spellings(family)) if isinstance(value, str) else ""
+        if isinstance(value, str) and self.names.find(value, family) is not None:
+            return f", such as [{value!r}]"
+        return f"; known are {', '.join(names)}{guess}"
 
     def arguments(
         self, given: Mapping[str, Any], known: Arguments, place: Place, whose: str = ""

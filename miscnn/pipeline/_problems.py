@@ -16,6 +16,8 @@ Place = tuple[str | int, ...]
 
 _TOLD = 100  # problems in one message
 _SHOWN = 60  # characters of a value
+_MANY_NAMES = 20  # so many are not listed where one is near
+_CLOSE_NAMES = 5
 _SHOWN_ERROR = 500  # of an error of another library's
 
 
@@ -108,6 +110,10 @@ class Problems:
 
     def refused(self, place: Place, message: str) -> None:
         """Note what a constructor refuses, with the line of the argument that it speaks of."""
+        own = f"{told_place(place)} "
+        if message.startswith(own):  # it names the place itself
+            self.add(place, message[len(own) :])
+            return
         keys = dict.fromkeys(
             str(p[len(place)])
             for p in (*self._lines, *self._others)
@@ -197,5 +203,10 @@ def unknown_key(key: str, known: Iterable[str], what: str = "") -> str:
     """Say that there is no such key, and which there are."""
     names = list(known)
     guess = nearest(key, names)
+    if guess and len(names) > _MANY_NAMES:
+        close = difflib.get_close_matches(key, names, _CLOSE_NAMES, 0.4)
+        more = [name for name in close if repr(name) not in guess]
+        others = f" Others are alike: {', '.join(more)}." if more else ""
+        return f"is not known{what}{guess}{others} There are {len(names)} in all"
     told_names = ", ".join(names) if names else "none"
     return f"is not known{what}; expected one of {told_names}{guess}"

@@ -136,7 +136,9 @@ def evaluate(
         section["splitter"] = splitter
     section["evaluation_path"] = path
     function = sections.evaluation_function(method)
+    _log.info("evaluation: %s, %d subjects", method, len(subjects))
     result: CrossValidationResult = function(subjects, model, verbose=verbose, **section)
+    _log.info("evaluation: %d fold(s) done, in %s", len(result.folds), path)
     return result
 
 
@@ -152,11 +154,23 @@ def train(
     arguments = {k: v for k, v in section.items() if k not in ("validation", *_OF_EVALUATE)}
     arguments["checkpoint_path"] = path
     before = _last_written(path)
+    epochs, minutes = arguments["epochs"], arguments["max_minutes"]
+    limits = [f"{epochs} epoch(s)"] if epochs else []
+    limits += [f"{minutes:g} minutes"] if minutes else []
+    _log.info(
+        "training: %d training, %d validation subjects%s",
+        *(len(training), len(validation), f"; {' or '.join(limits)}" if limits else ""),
+    )
     if validation:
         arguments.update({name: section[name] for name in _OF_EVALUATE})
         history = model.evaluate(training, validation, verbose=verbose, **arguments)
     else:
         history = model.train(training, verbose=verbose, **arguments)
+    losses = history.history.get("loss") or []
+    _log.info(
+        "training: %d epochs done%s",
+        *(history.epochs, f", the loss is {losses[-1]:.4g}" if losses else ""),
+    )
     return history, before is None or _last_written(path) != before
 
 

@@ -174,8 +174,7 @@ class Pipeline:
         ----------
         section, key : str
         output : path, optional
-            What relative paths of files that are *written* are relative to, in place of
-            :attr:`folder`.
+            What paths of files that are *written* are relative to. Default: :attr:`folder`.
         """
         written = key in sections.WRITTEN.get(section, ())
         base = Path(os.path.abspath(output)) if output is not None and written else self.folder
@@ -263,8 +262,7 @@ class Pipeline:
         Parameters
         ----------
         output : path, optional
-            Folder that relative paths of what is written are relative to. Default: that of the
-            file.
+            What relative paths of what is written are relative to. Default: the file's folder.
         verbose : int
             0 shows no progress bars.
         """
@@ -304,12 +302,12 @@ class Pipeline:
 
         Raises
         ------
-        ConfigurationError, MissingFileError
-            If the data set cannot be opened, subjects are unknown or have no segmentation, or
-            something does not fit the data.
+        MiscnnError
+            If the data set cannot be opened, or something does not fit it.
         """
         from miscnn.neural_network.model_card import ModelCard
         from miscnn.pipeline._running import split_off
+        from miscnn.pipeline._with_data import check_axes, check_labels
 
         data_io = self.data_io(output)
         subjects = self.subjects(data_io)
@@ -319,11 +317,27 @@ class Pipeline:
                 subjects, self._document["training"]["validation"], seed
             )
         self.preprocessor(data_io)
+        check_axes(self._document, data_io.interface.three_dim, self._problems.alike())
+        with self._told("data"):
+            check_labels(data_io, subjects, self._document)
+        if "evaluation" in self._document:
+            self._checked_splitter(self._document["evaluation"], subjects, data_io)
         with self._told("bundle"):  # what would be refused after hours of training
             card = self._maker.card(self._document["bundle"])
             ModelCard().changed(data_io.interface, **card)
         self._check_bundle_folder(output)
         return data_io, training, validation
+
+    def _checked_splitter(
+        self, section: Mapping[str, Any], subjects: list[str], data_io: DataIO
+    ) -> Any:
+        from miscnn.pipeline._with_data import check_folds
+
+        with self._told("evaluation", "splitter"):
+            splitter = self._maker.parts.make(section.get("splitter"))
+        with self._told("evaluation"):
+            check_folds(section, subjects, data_io, splitter, section["seed"])
+        return splitter
 
     def _check_bundle_folder(self, output: str | os.PathLike[str] | None) -> None:
         """Raise PipelineError if the bundle's files would lie among those of others."""
@@ -362,8 +376,7 @@ class Pipeline:
         document = self.with_evaluation()._document
         section = document["evaluation"]
         path = resolved(section["evaluation_path"], Path(output or self.folder).absolute())
-        with self._told("evaluation", "splitter"):
-            splitter = self._maker.parts.make(section.get("splitter"))
+        splitter = self._checked_splitter(section, subjects, model.preprocessor.data)
         with self._running("evaluation"):
             return evaluate(model, subjects, document, path, splitter, verbose)
 

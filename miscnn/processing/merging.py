@@ -24,7 +24,7 @@ WindowWeight = Literal["gaussian", "constant"]
 
 # Bytes of a window that are weighted at a time: they stay in the cache of one core, and NumPy is
 # busy long enough for threads not to wait for each other.
-_TILE = 2**19
+_TILE = 2**20
 
 # Windows of fewer bytes (in float32) are not worth threads; their weights are kept as a whole.
 _SMALL_WINDOW = 2**19
@@ -45,8 +45,10 @@ _LARGE_LAYER = 2**30
 # The unit of sums in 16 bits is 1 / 65000; up to 65535 there is room for roundings.
 _UNITS = 65000
 
-# After so many windows sums are carried over to float64 (to add up in it took twice as long).
+# More windows than this over a voxel are summed up in float64: in float32 first, and carried over
+# after so many (to add up in float64 took twice as long).
 _MANY_WINDOWS = 64
+_CARRIED_AFTER = 16
 
 # More windows over one voxel are not summed up in 16 bits.
 _MOST_WINDOWS = 900
@@ -87,8 +89,8 @@ class WindowMerger:
         Gaussian: standard deviation of one eighth of the window, as in nnU-Net.
     dtype : dtype, optional
         Of the sums: a floating-point type or uint16; see :func:`sum_dtype` for the default.
-        With float64 each cell is summed up in float32 and carried over after every 64 windows
-        (128, if it is larger than two windows), which is as fast as float32.
+        With float64 each cell is summed up in float32 and carried over after every 16 windows
+        (32, if it is larger than two windows), which is as fast as float32.
     threads : int, optional
         Number of threads that add a window. Default: one for each processor that this
         process may use, 4 at most. Small windows are added by the caller's.
@@ -229,7 +231,7 @@ class WindowMerger:
             sums.fill(0)
         # A window meets a small part of a cell that is larger.
         share = sums.size // (self.channels * math.prod(self.grid.window))
-        turn = _MANY_WINDOWS * min(max(share, 1), 2)
+        turn = _CARRIED_AFTER * min(max(share, 1), 2)
         return _Cell(sums, x.windows * y.windows * z.windows, is_whole, turn)
 
     def _block(self, key: _Key, cell: _Cell) -> Block:

@@ -211,6 +211,32 @@ def test_masks_whose_names_do_not_tell_are_refused(
 
 
 @pytest.mark.parametrize("flat", [True, False])
+def test_results_of_predictions_are_no_subjects(
+    flat: bool, tmp_path: Path, save: Save, caplog: pytest.LogCaptureFixture
+) -> None:
+    data_io = DataIO(NIfTIInterface(classes=3, image="*.nii.gz")) if flat else trained()
+    for name in ("a", "b", "a_entropy", "old"):
+        save(tmp_path / f"{name}.nii.gz", volume(1))
+    own = {"a": {"entropy": ["a_entropy.nii.gz"]}, "old": {"labels": ["old.nii.gz"]}}
+    manifest = tmp_path / "predictions.json"
+    manifest.write_text(json.dumps({"subjects": own}))
+    assert find_subjects(tmp_path, data_io)[1] == ["a", "b"]
+    assert [m for m in caplog.messages if "passed over" in m] == [
+        f"passed over in {tmp_path}: a_entropy.nii.gz, old.nii.gz; if they are to be predicted, "
+        "hand in a list of the files"
+    ]
+    # whoever names a file means it
+    assert find_subjects([tmp_path / "old.nii.gz"], data_io)[1] == ["old"]
+    own["rest"] = {"labels": ["a.nii.gz", "b.nii.gz"]}
+    manifest.write_text(json.dumps({"subjects": own}))
+    with pytest.raises(MissingFileError, match=r"results of predictions, as predictions\.json"):
+        find_subjects(tmp_path, data_io)
+    for damaged in ("[", "[1]", '{"subjects": {"a": 3}}', '{"subjects": {"a": {"b": [3]}}}'):
+        manifest.write_text(damaged)
+        assert find_subjects(tmp_path, data_io)[1] == ["a", "a_entropy", "b", "old"]
+
+
+@pytest.mark.parametrize("flat", [True, False])
 def test_files_that_are_passed_over_are_told(
     flat: bool, tmp_path: Path, save: Save, caplog: pytest.LogCaptureFixture
 ) -> None:

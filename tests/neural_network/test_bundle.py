@@ -119,7 +119,7 @@ def test_a_bundle_comes_back_as_it_was(saved: Path) -> None:
     model.save(again)
     # The card, the classes and what it was trained on are still known.
     before, after = bundle.describe(saved), bundle.describe(again)
-    for key in ("folder", "size", "digest", "scores"):  # whose scores they are is not known
+    for key in ("folder", "size", "digest", "scores", "scores_from"):  # whose they are is not known
         before.pop(key), after.pop(key)
     assert after == before
     np.testing.assert_array_equal(probabilities(miscnn.load(again)), probabilities(model))
@@ -207,6 +207,7 @@ def test_what_a_bundle_says_without_keras(saved: Path) -> None:
     (score,) = told["scores"]
     assert (score["name"], score["metric"], score["n"]) == ("kidney", "dice", 3)
     assert (score["mean"], score["worst"]) == (pytest.approx(0.6), 0.5)
+    assert told["scores_from"] == {"from": "not known", "folds": 1, "subjects": 3, "trained_on": 2}
     assert told["digest"] == bundle.digest(saved)
 
 
@@ -220,6 +221,11 @@ def test_the_card(saved: Path, tmp_path: Path) -> None:
         "- Intended use: not stated.",
         "| kidney | dice | 3 | 0.600 | 0.100 | 0.600 | 0.500 |  |  |",
         "- Subjects: 2 (headers of 2 were read)",
+        "- Architecture: UNetStandard",
+        "- Loss: TverskyCrossEntropy",
+        "- Epochs trained: 1",
+        "Given when it was saved: which network they are of is not known. Subjects: 3; this "
+        "network's training saw 2 of them.",
         "- Voxel spacing, mm: median 0.625 x 2 (lowest 0.5 x 2, highest 0.75 x 2)",
         f"- miscnn {miscnn.__version__}",
         "miscnn predict path/to/this/folder folder/of/images predictions",
@@ -229,6 +235,8 @@ def test_the_card(saved: Path, tmp_path: Path) -> None:
     bare = (tmp_path / "bundle" / "README.md").read_text()
     assert "**LICENCE NOT STATED.**" in bare
     assert bare.count("Not stated.") == 2  # training data and scores
+    assert "- Epochs trained: 0\n- **NEVER TRAINED.**" in bare
+    assert "NEVER" not in text
 
 
 def test_no_name_of_a_subject_is_in_a_bundle(saved: Path) -> None:
@@ -255,12 +263,21 @@ def test_colours(tmp_path: Path) -> None:
         assert [label["colour"] for label in labels] == expected
     for colours, message in (
         ({3: "red"}, r"class 3; expected 0 … 2 or one of background, kidney"),
-        ({1: "reddish"}, "'reddish' of class 1 is no colour"),
+        ({1: "reddish"}, "'reddish' of class 1 is no colour; expected '#ff8800', a name"),
+        ([(255, 0, 0), (0, 255, 0)], r"\(255, 0, 0\) of class 1 is no colour.*numbers 0 … 1"),
+        (5, "a list of 2"),
         (["red"], "a list of 2"),
         ("red", "a list of 2"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             model.save(tmp_path / "other", colours=colours)
+    with pytest.raises(ConfigurationError) as caught:
+        model.save(tmp_path / "other", colours={1: (255, 0, 0)})
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    model.preprocessor.data.interface.class_names = None
+    with pytest.raises(ConfigurationError, match=r"'kidney'; expected 0 … 2, for .*no class_names"):
+        model.save(tmp_path / "other", colours={"kidney": "red"})
     assert not (tmp_path / "other").exists()
 
 
@@ -412,7 +429,10 @@ def test_what_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="is no folder"):
         miscnn.load(tmp_path / "nothing")
     (tmp_path / "last.npz").write_text("")
-    with pytest.raises(MissingFileError, match=r"holds no pipeline\.json.*holds checkpoints"):
+    with pytest.raises(
+        MissingFileError,
+        match=r"holds no pipeline\.json.*MeanEnsemble.*`miscnn train`.*holds checkpoints",
+    ):
         miscnn.load(tmp_path)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import miscnn
 from miscnn.data_loading.interfaces import DictionaryInterface, NIfTIInterface
 from miscnn.data_loading.interfaces.merged import MergedLabels
+from miscnn.evaluation._results import CrossValidationResult, FoldResult
 from miscnn.evaluation.scores import METRICS
 from miscnn.evaluation.summary import ScoreRow, ScoreTable
 from miscnn.exceptions import ConfigurationError, MissingFileError
@@ -38,7 +39,7 @@ def table() -> ScoreTable:
 
 def test_the_summary_is_that_of_an_evaluation(tmp_path: Path) -> None:
     scores = table()
-    told = write_bundle_scores(scores, tmp_path / "bundle.tsv")
+    told = write_bundle_scores(scores, tmp_path / "bundle.tsv").summary
     summary = scores.summary()
     assert len(told) == 2 * len(METRICS)
 
@@ -66,6 +67,14 @@ def test_the_table_keeps_the_values_and_numbers_the_subjects(tmp_path: Path) -> 
     again = ScoreTable.from_tsv(tmp_path / "a.tsv")
     assert again.samples == ["1", "2"]
     assert str([row.value for row in again]) == str([row.value for row in scores])
+    assert (told.subjects, told.folds, told.cross_validation) == ({"zoe", "adam"}, 3, False)
+    assert told.origin(None) == {
+        "from": "not known",
+        "folds": 3,
+        "subjects": 2,
+        "trained_on": None,
+    }
+    assert told.origin(frozenset(["zoe", "eve"]))["trained_on"] == 1
 
 
 def test_which_values_are_bad_is_said_once_in_each_place() -> None:
@@ -199,6 +208,87 @@ def test_what_a_card_says_of_regions_values_and_infinity() -> None:
         "network. Ask whoever gave it to you.",
     ):
         assert line in lines, line
+
+
+def test_a_cross_validation_is_known(tmp_path: Path) -> None:
+    folds = tuple(
+        FoldResult(
+            number,
+            tmp_path,
+            ("a",),
+            (),
+            ("b",),
+            {},
+            ScoreTable(r for r in table() if r.fold == number),
+        )
+        for number in range(3)
+    )
+    told = write_bundle_scores(CrossValidationResult(tmp_path, folds), tmp_path / "bundle.tsv")
+    assert told.origin(frozenset()) == {
+        "from": "cross-validation",
+        "folds": 3,
+        "subjects": 2,
+        "trained_on": 0,
+    }
+    # A fold, and a table, are of one network, and which is not known.
+    assert not write_bundle_scores(folds[0], tmp_path / "bundle.tsv").cross_validation
+
+
+@pytest.mark.parametrize(
+    ("origin", "several", "expected"),
+    [
+        (
+            ("cross-validation", 3, 9, 9),
+            False,
+            "From a cross-validation over 3 folds: scores of the networks of the folds, not of "
+            "this network. Subjects: 9; this network's training saw 9 of them.",
+        ),
+        (
+            ("cross-validation", 3, 9, 6),
+            False,
+            "From a cross-validation over 3 folds: scores of the networks of the folds, not of "
+            "this network (which may be that of a fold). Subjects: 9; this network's training saw "
+            "6 of them.",
+        ),
+        (
+            ("cross-validation", 1, 3, None),
+            True,
+            "From a cross-validation over 1 fold: scores of the models of the folds, not of this "
+            "ensemble. Subjects: 3.",
+        ),
+        (
+            ("not known", 5, 9, None),
+            False,
+            "Given when it was saved: which network they are of is not known. They are of 5 folds. "
+            "Subjects: 9.",
+        ),
+    ],
+)
+def test_a_card_says_where_scores_are_from(
+    origin: tuple[Any, ...], several: bool, expected: str
+) -> None:
+    interface = NIfTIInterface(2, 3)
+    card = document(ModelCard(), interface)
+    score = {"class": 1, "name": "x", "metric": "dice", "n": 3, "undefined": 0, "infinite": 0}
+    score |= dict.fromkeys(("mean", "sd", "median", "worst"), 0.5)
+    card |= {
+        "scores": [score],
+        "scores_from": dict(zip(("from", "folds", "subjects", "trained_on"), origin, strict=True)),
+    }
+    if several:
+        card |= {"networks": [["member_0_0", "member_0_1"]], "kind": "mean ensemble"}
+    lines = card_text(card).splitlines()
+    assert lines[lines.index("## Scores") + 2] == expected
+    told = lines[lines.index("## Network") + 2]
+    assert told.startswith("A mean ensemble of 2 networks." if several else "- Architecture: not")
+
+
+def test_a_loss_that_is_a_function_is_named() -> None:
+    loss = {"class_name": "function", "config": "categorical_crossentropy"}
+    card = document(ModelCard(), NIfTIInterface(2, 3)) | {"loss": loss, "epochs_trained": 7}
+    lines = card_text(card).splitlines()
+    assert "- Loss: categorical_crossentropy" in lines
+    assert "- Epochs trained: 7" in lines
 
 
 def test_texts_must_be_texts() -> None:

@@ -95,7 +95,7 @@ def test_the_window_weight_is_a_setting() -> None:
     with pytest.raises(ConfigurationError, match="prediction must be PredictionSettings"):
         network(patch_shape=(8, 8, 8), prediction={"overlap": 0.5})
     with pytest.raises(ConfigurationError, match="postprocessing must be PostProcessing"):
-        network(patch_shape=(8, 8, 8), postprocessing=KeepLargest())
+        network(patch_shape=(8, 8, 8), postprocessing="KeepLargest")
 
 
 def test_label_maps_are_post_processed() -> None:

@@ -107,13 +107,13 @@ def test_several_outputs_of_one_pass(folder: Path) -> None:
             nib.load(out / f"c3{name}.nii.gz").affine, np.diag([*SPACING, 1])
         )
     header, *rows = read_tsv(out / "volumes.tsv")
-    assert header == ["index", "class", "name", "voxels", "ml"]
-    assert [row[:4] for row in rows] == [
-        ["c1", "1", "vessel", "1"], ["c1", "2", "organ", "24"],
-        ["c3", "1", "vessel", "3"], ["c3", "2", "organ", "24"],
+    assert header == ["index", "class", "value", "name", "voxels", "ml"]
+    assert [row[:5] for row in rows] == [
+        ["c1", "1", "1", "vessel", "1"], ["c1", "2", "2", "organ", "24"],
+        ["c3", "1", "1", "vessel", "3"], ["c3", "2", "2", "organ", "24"],
     ]  # fmt: skip
     # a voxel of 0.5 x 2 x 3 mm is 0.003 ml
-    assert [float(row[4]) for row in rows] == pytest.approx([0.003, 0.072, 0.009, 0.072])
+    assert [row[5] for row in rows] == ["0.003", "0.072", "0.009", "0.072"]
 
 
 def test_outputs_are_returned_by_name(folder: Path) -> None:
@@ -238,7 +238,7 @@ def test_rows_of_volumes_are_replaced(folder: Path) -> None:
     nib.save(nib.Nifti1Image(label, np.eye(4)), folder / "data/c1.nii.gz")
     run(["c1"], data_io, outputs=("labels", "volumes"))
     rows = read_tsv(folder / "out/volumes.tsv")[1:]
-    assert [(row[0], row[3]) for row in rows] == [
+    assert [(row[0], row[4]) for row in rows] == [
         ("c1", "0"), ("c1", "0"), ("c2", "2"), ("c2", "24"),
     ]  # fmt: skip
 
@@ -403,4 +403,4 @@ def test_a_process_that_is_killed_leaves_no_half_file(tmp_path: Path) -> None:
     rows = read_tsv(out / "volumes.tsv")[1:]
     assert [row[0] for row in rows] == sorted(everyone)
     for row in rows:
-        assert int(row[3]) == values(out / f"{row[0]}.nii.gz").sum()
+        assert int(row[4]) == values(out / f"{row[0]}.nii.gz").sum()

@@ -249,3 +249,96 @@ def test_subjects_that_are_there_are_counted(tmp_path: Path) -> None:
     finally:
         there.leave()
     assert there.number == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"subjects": {"a": ["x"]}},
+        {"subjects": {"a": {"labels": 5}}},
+        {"subjects": {"a": {"labels": [5]}}},
+        {"sources": {"a": 3}},
+        {"sources": {"a": ["x"]}},
+        {"sources": {"a": [{"size": 3}]}},
+        {"sizes": {"a.nii.gz": "3"}},
+        {"stale": [3]},
+        {"stale": {"a": 1}},
+        {"format": [1]},
+    ],
+)
+def test_damaged_manifests_are_told(damage: dict[str, Any], tmp_path: Path) -> None:
+    image, out = save(tmp_path / "in/a.nii.gz"), tmp_path / "out"
+    run([image], trained(), output_path=out)
+    document = manifest(out)
+    (out / "predictions.json").write_text(json.dumps({**document, **damage}))
+    with pytest.raises(ConfigurationError, match="not a list of predictions that this version"):
+        run([image], trained(), output_path=out, overwrite=False)
+    run([image], trained(), output_path=out)
+    assert manifest(out) == document
+
+
+def test_deep_manifests_are_told(tmp_path: Path) -> None:
+    image, out = save(tmp_path / "in/a.nii.gz"), tmp_path / "out"
+    out.mkdir()
+    (out / "predictions.json").write_text("[" * 200_000)
+    with pytest.raises(ConfigurationError, match="not a list of predictions"):
+        run([image], trained(), output_path=out, overwrite=False)
+
+
+def test_results_that_are_not_what_was_written_do_not_count(tmp_path: Path) -> None:
+    images = [save(tmp_path / "in" / f"{n}.nii.gz", 2) for n in "abc"]
+    out = tmp_path / "out"
+    run(images, trained(), output_path=out)
+    whole = (out / "b.nii.gz").read_bytes()
+    assert manifest(out)["sizes"]["b.nii.gz"] == len(whole)
+    (out / "a.nii.gz").write_bytes(b"")
+    (out / "b.nii.gz").write_bytes(whole[:-5])
+    engine = Copy()
+    with pytest.raises(PredictionError, match=f"{len(whole) - 5} bytes, but {len(whole)}") as told:
+        run(images, trained(), engine, output_path=out, overwrite=False)
+    assert list(told.value.failures) == ["b"]
+    assert engine.seen == ["a"]
+    assert values(out / "a.nii.gz").max() == 2
+    assert (out / "b.nii.gz").read_bytes() == whole[:-5]  # may be somebody's work
+    run(images[1:2], trained(), output_path=out)
+    assert values(out / "b.nii.gz").max() == 2
+
+
+def test_two_runs_into_one_folder_keep_each_others_notes(tmp_path: Path) -> None:
+    a, b, c, d = (save(tmp_path / "in" / f"{n}.nii.gz", 1) for n in "abcd")
+    out = tmp_path / "out"
+    asked = {"output_path": out, "outputs": ("labels", "volumes")}
+    run([d], trained(), **asked)
+
+    class Meanwhile(Copy):
+        """Another run takes place while this one predicts its second subject."""
+
+        def whole(self, sample: Sample, probabilities: bool) -> Any:
+            if sample.index == "b":
+                run([c], trained(), **asked)
+                run([d], trained(), output_path=out, outputs="entropy")
+            return super().whole(sample, probabilities)
+
+    run([a, b], trained(), Meanwhile(), **asked)
+    document = manifest(out)
+    assert list(document["subjects"]) == list(document["sources"]) == ["a", "b", "c", "d"]
+    assert document["subjects"]["d"] == {"entropy": ["d_entropy.nii.gz"]}
+    # the labels of d are not forgotten as files
+    assert document["stale"] == ["d.nii.gz"]
+    rows = [line.split("\t")[0] for line in (out / "volumes.tsv").read_text().splitlines()[1:]]
+    assert rows == [n for n in "abc" for _ in range(2)]
+    engine = Copy()
+    run([a, b, c], trained(), engine, **asked, overwrite=False)
+    assert engine.seen == []
+
+
+def test_volumes_tell_the_values_in_the_files(tmp_path: Path) -> None:
+    interface = NIfTIInterface(1, 3, label_values=(0, 10, 200))
+    image, out = save(tmp_path / "in/a.nii.gz", 2), tmp_path / "out"
+    run([image], DataIO(interface), output_path=out, outputs=("labels", "volumes"))
+    assert np.unique(values(out / "a.nii.gz")).tolist() == [200]
+    assert (out / "volumes.tsv").read_text().splitlines() == [
+        "index\tclass\tvalue\tname\tvoxels\tml",
+        "a\t1\t10\tclass-1\t0\t0.0",
+        "a\t2\t200\tclass-2\t24\t0.024",
+    ]
