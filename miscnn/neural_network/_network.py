@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from miscnn._keras import compile_ahead, keras
 from miscnn.exceptions import ConfigurationError, NotFittedError
-from miscnn.neural_network._assigned import as_postprocessing, as_settings
+from miscnn.neural_network._assigned import as_settings
 from miscnn.neural_network._class_weights import weighted_loss, without_unlabelled
 from miscnn.neural_network._distribution import as_distribution
 from miscnn.neural_network._engine import NetworkEngine, own_recipe
@@ -16,6 +16,7 @@ from miscnn.neural_network._identity import network_identity
 from miscnn.neural_network._loss_names import as_loss
 from miscnn.neural_network._mirroring import Network
 from miscnn.neural_network._precision import check_device, check_precision, precision_scope
+from miscnn.neural_network._predictor import Predictor
 from miscnn.neural_network._regions import check_scores, default_scores, multilabel_loss
 from miscnn.neural_network._roi import RegionOfInterest
 from miscnn.neural_network._state import alike, clone_metric, seeded, take_over
@@ -33,7 +34,7 @@ from miscnn.processing.preprocessor import Preprocessor
 _log = logging.getLogger("miscnn.neural_network.model")
 
 
-class BuiltNetwork:
+class BuiltNetwork(Predictor):
     """What :class:`~miscnn.neural_network.model.NeuralNetwork` is made of; see there."""
 
     def __init__(
@@ -290,17 +291,6 @@ class BuiltNetwork:
         self._prediction = settings
 
     @property
-    def postprocessing(self) -> PostProcessing | None:
-        """What is done to finished label maps; a step, or a list of steps, may be given, too."""
-        return self._postprocessing
-
-    @postprocessing.setter
-    def postprocessing(
-        self, value: PostProcessing | PostProcessingStep | Sequence[PostProcessingStep] | None
-    ) -> None:
-        self._postprocessing = as_postprocessing(value)
-
-    @property
     def _untrained(self) -> bool:
         """Whether its weights are those that were drawn, as far as that can be known."""
         # During the first training there are no epochs yet, but there are training subjects.
@@ -356,7 +346,10 @@ class BuiltNetwork:
             roi,
         )
 
-    def _identity(self) -> dict[str, str]:
+    def _settings(self, given: Any) -> PredictionSettings:
+        return super()._settings(given) or self.prediction
+
+    def _identity(self, settings: PredictionSettings | None = None) -> dict[str, str]:
         """Tell this network from others, in JSON values."""
         return network_identity(self.model, self.preprocessor, self._learned())
 

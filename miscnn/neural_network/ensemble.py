@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._configurable import serialize
-from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, NotFittedError
-from miscnn.neural_network._assigned import as_postprocessing
 from miscnn.neural_network._callback_copies import Callbacks
 from miscnn.neural_network._combining import (
     LabelSet,
@@ -26,8 +24,8 @@ from miscnn.neural_network._combining import (
     SoftmaxCombiner,
     common_label_set,
 )
-from miscnn.neural_network._identity import call_identity, digest, identity_of
-from miscnn.neural_network._outputs import Output, apart
+from miscnn.neural_network._identity import digest, identity_of
+from miscnn.neural_network._predictor import Predictor
 from miscnn.neural_network._recipe import DEFAULT_EPOCHS
 from miscnn.neural_network._roi import RegionOfInterest
 from miscnn.neural_network._several import Averaging, CombinedEngine, engine_of
@@ -47,11 +45,7 @@ from miscnn.neural_network._stacking import (
 from miscnn.neural_network.history import History
 from miscnn.neural_network.model import NeuralNetwork
 from miscnn.neural_network.prediction import (
-    OnError,
-    PredictionOptions,
-    Subjects,
     predict_in_memory,
-    predict_subjects,
 )
 from miscnn.neural_network.prediction_settings import PredictionSettings
 from miscnn.processing.postprocessing import PostProcessing
@@ -62,7 +56,7 @@ _log = logging.getLogger("miscnn.neural_network.ensemble")
 Combiner = Literal["mean", "learned"]
 
 
-class StackedEnsemble:
+class StackedEnsemble(Predictor):
     """Networks of different dimension, grid and label set that predict as one.
 
     Each member predicts probabilities on the grid of the *image*; there they are combined.
@@ -166,7 +160,7 @@ class StackedEnsemble:
         self.folds = folds
         self.voxels = voxels
         self.seed = seed
-        self.postprocessing = as_postprocessing(postprocessing)
+        self.postprocessing = postprocessing
         data = [member.preprocessor.data for member in self.members]
         check_members(data, self.names)
         self.label_sets: list[LabelSet] = [label_set_of(d.interface) for d in data]
@@ -375,54 +369,6 @@ class StackedEnsemble:
         self._seen = frozenset()
 
     # ------------------------------------------------------------------ prediction
-
-    def predict(
-        self,
-        sample_list: Subjects,
-        return_output: bool = False,
-        activation_output: bool = False,
-        output_path: str | Path | None = None,
-        verbose: int = 1,
-        *,
-        settings: PredictionSettings | None = None,
-        roi: RegionOfInterest | None = None,
-        outputs: Sequence[Output] = ("labels",),
-        overwrite: bool = True,
-        on_error: OnError = "continue",
-        scratch_path: str | Path | None = None,
-    ) -> list[Any] | None:
-        """Predict subjects on the grids of their images.
-
-        Parameters and results are those of :meth:`NeuralNetwork.predict`. Without ``settings``
-        each network predicts by its own.
-        """
-        options = PredictionOptions(
-            return_output, activation_output, output_path, verbose, outputs, overwrite, on_error,
-            scratch_path, roi,
-        )  # fmt: skip
-        results = predict_subjects(
-            sample_list,
-            self.preprocessor.data,
-            lambda: self._engine(settings, options.roi),
-            options,
-            postprocessing=self.postprocessing,
-            identity=lambda: {
-                "model": self._identity(settings),
-                **call_identity(
-                    settings,
-                    options.roi,
-                    activation_output,
-                    self.postprocessing,
-                    self.preprocessor.data.interface,
-                ),
-            },
-            notes={"bundle": getattr(self, "bundle_digest", None)},
-        )
-        return apart(results)
-
-    def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
-        """Predict one sample in memory; return a label map, or probabilities ``(…, classes)``."""
-        return predict_in_memory(sample, self._engine(), activation_output, self.postprocessing)
 
     def _engine(
         self, settings: PredictionSettings | None = None, roi: RegionOfInterest | None = None

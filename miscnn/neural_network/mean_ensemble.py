@@ -7,25 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from numpy.typing import NDArray
-
-from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, MissingFileError
-from miscnn.neural_network._assigned import as_postprocessing
 from miscnn.neural_network._engine import own_recipe
-from miscnn.neural_network._identity import call_identity, identity_of
-from miscnn.neural_network._outputs import Output, apart
+from miscnn.neural_network._identity import identity_of
+from miscnn.neural_network._predictor import Predictor
 from miscnn.neural_network._roi import RegionOfInterest
 from miscnn.neural_network._several import Averaging, CombinedEngine, engine_of
 from miscnn.neural_network._stacking import check_members, label_set_of
 from miscnn.neural_network.model import NeuralNetwork
-from miscnn.neural_network.prediction import (
-    OnError,
-    PredictionOptions,
-    Subjects,
-    predict_in_memory,
-    predict_subjects,
-)
 from miscnn.neural_network.prediction_settings import Combine, PredictionSettings
 from miscnn.processing.postprocessing import PostProcessing
 from miscnn.processing.preprocessor import Preprocessor
@@ -34,7 +23,7 @@ _WEIGHTS = "model.keras"
 _RUN = "run.json"
 
 
-class MeanEnsemble:
+class MeanEnsemble(Predictor):
     """The mean of networks of the same outputs, such as those of the folds.
 
     Each predicts on the grid of the *image*, by its own recipe and with what it has learned; there
@@ -79,8 +68,7 @@ class MeanEnsemble:
             )
         self.combine: Combine = combine
         first = self.networks[0]
-        given = as_postprocessing(postprocessing)
-        self.postprocessing = first.postprocessing if given is None else given
+        self.postprocessing = first.postprocessing if postprocessing is None else postprocessing
         self.preprocessor: Preprocessor = first.preprocessor
         self._check()
 
@@ -153,54 +141,6 @@ class MeanEnsemble:
 
     # ------------------------------------------------------------------ prediction
 
-    def predict(
-        self,
-        sample_list: Subjects,
-        return_output: bool = False,
-        activation_output: bool = False,
-        output_path: str | Path | None = None,
-        verbose: int = 1,
-        *,
-        settings: PredictionSettings | None = None,
-        roi: RegionOfInterest | None = None,
-        outputs: Sequence[Output] = ("labels",),
-        overwrite: bool = True,
-        on_error: OnError = "continue",
-        scratch_path: str | Path | None = None,
-    ) -> list[Any] | None:
-        """Predict subjects on the grids of their images.
-
-        Parameters and results are those of :meth:`NeuralNetwork.predict`. Without ``settings``
-        each network predicts by its own.
-        """
-        options = PredictionOptions(
-            return_output, activation_output, output_path, verbose, outputs, overwrite, on_error,
-            scratch_path, roi,
-        )  # fmt: skip
-        results = predict_subjects(
-            sample_list,
-            self.preprocessor.data,
-            lambda: self._engine(settings, options.roi),
-            options,
-            postprocessing=self.postprocessing,
-            identity=lambda: {
-                "model": [self.combine, *(identity_of(n, settings) for n in self.networks)],
-                **call_identity(
-                    settings,
-                    options.roi,
-                    activation_output,
-                    self.postprocessing,
-                    self.preprocessor.data.interface,
-                ),
-            },
-            notes={"bundle": getattr(self, "bundle_digest", None)},
-        )
-        return apart(results)
-
-    def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
-        """Predict one sample in memory; return a label map, or probabilities ``(…, outputs)``."""
-        return predict_in_memory(sample, self._engine(), activation_output, self.postprocessing)
-
     def _engine(
         self, settings: PredictionSettings | None = None, roi: RegionOfInterest | None = None
     ) -> CombinedEngine:
@@ -211,6 +151,9 @@ class MeanEnsemble:
         ]
         mean = Averaging(self.combine, exclusive=recipe.regions is None)
         return CombinedEngine(engines, mean, recipe.outputs, recipe.regions)
+
+    def _identity(self, settings: PredictionSettings | None = None) -> list[Any]:
+        return [self.combine, *(identity_of(network, settings) for network in self.networks)]
 
     # ------------------------------------------------------------------ files
 

@@ -8,35 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from numpy.typing import NDArray
-
 from miscnn._files import atomic_path
-from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, MissingFileError
 from miscnn.neural_network import _checkpoint_file
-from miscnn.neural_network._assigned import as_settings
 from miscnn.neural_network._class_weights import read_class_weights
-from miscnn.neural_network._identity import call_identity
 from miscnn.neural_network._keras_file import read_keras_file
 from miscnn.neural_network._network import BuiltNetwork
-from miscnn.neural_network._outputs import Output, apart
 from miscnn.neural_network._precision import precision_scope
 from miscnn.neural_network._recipe import differences_of, recipe_of
 from miscnn.neural_network._regions import other_outputs
-from miscnn.neural_network._roi import RegionOfInterest
 from miscnn.neural_network._state import uncompiled
 from miscnn.neural_network._training import TrainingPlan, restore, train
 from miscnn.neural_network.checkpoint import BEST, LAST
 from miscnn.neural_network.export import ExportFormat, export_network
 from miscnn.neural_network.history import History
-from miscnn.neural_network.prediction import (
-    OnError,
-    PredictionOptions,
-    Subjects,
-    predict_in_memory,
-    predict_subjects,
-)
-from miscnn.neural_network.prediction_settings import PredictionSettings
 from miscnn.neural_network.transfer import TransferReport, transfer_weights
 
 _log = logging.getLogger("miscnn.neural_network.model")
@@ -305,107 +290,6 @@ class NeuralNetwork(BuiltNetwork):
         self._trained_on = tuple(last.document["call"]["training"])
         self._weights_given = True
         self.bundle_digest = None
-
-    # ------------------------------------------------------------------ prediction
-
-    def predict(
-        self,
-        sample_list: Subjects,
-        return_output: bool = False,
-        activation_output: bool = False,
-        output_path: str | Path | None = None,
-        verbose: int = 1,
-        *,
-        settings: PredictionSettings | None = None,
-        roi: RegionOfInterest | None = None,
-        outputs: Sequence[Output] = ("labels",),
-        overwrite: bool = True,
-        on_error: OnError = "continue",
-        scratch_path: str | Path | None = None,
-    ) -> list[Any] | None:
-        """Predict subjects on the grids of their images.
-
-        What the memory holds does not depend on how many slices an image has, and hardly on the
-        number of classes: whatever is large lies in files without a name. The next subject is
-        read and the previous one is written while the network works on one.
-
-        Parameters
-        ----------
-        sample_list : list of str, path, Sample or ndarray, or a list of them
-            Indices of the data set (also such that came after its construction), files or
-            folders of images, or subjects in memory. No segmentations are needed.
-        return_output : bool
-            Return arrays instead of writing files. Subjects in memory are always returned.
-        activation_output : bool
-            Probabilities ``(…, classes)`` (of regions: ``(…, regions)``) float32 instead of
-            label maps.
-        output_path : path, optional
-            Folder for the files. Default: the data set's ``output_path``.
-        verbose : int
-            0 shows no progress bar.
-        settings : PredictionSettings, optional
-            Default: :attr:`prediction`.
-        roi : sequence of pairs of int, optional
-            ``(start, stop)`` per axis in voxels of the image: only this box is predicted, outside
-            of it is background. Networks of patches see what lies around it.
-        outputs : sequence of {"labels", "probabilities", "entropy", "volumes"}
-            Several from one pass. "labels" is the file of the subject; "probabilities" float32,
-            and "entropy" in nats (of classes −Σ p ln p; of regions the sum of the entropies of
-            their yes and no), have files of their own, such as ``case_1_entropy.nii.gz``.
-            "volumes" is a table, ``volumes.tsv``, of the millilitres of each class.
-        overwrite : bool
-            False leaves out subjects whose outputs are all there, as ``predictions.json`` in the
-            folder says: a run that was interrupted goes on. A folder of another model, or of other
-            settings, is refused.
-        on_error : {"continue", "raise"}
-            Whether the others are predicted where one of several subjects cannot be.
-        scratch_path : path, optional
-            Folder for what is too large for the memory. Default: where the output folder lies, if
-            that can be written to; else the system's folder for temporary files.
-
-        Returns
-        -------
-        list or None
-            In the order asked for: an array each; a dictionary by name with several ``outputs``
-            (volumes as rows of index, class, name, voxels and millilitres). None if files were
-            written.
-
-        Raises
-        ------
-        PredictionError
-            After all the others were predicted, if some of several subjects could not be; it
-            tells why.
-        ConfigurationError
-            With ``overwrite=False``, if the folder is of another model; and for what cannot be.
-        """
-        options = PredictionOptions(
-            return_output, activation_output, output_path, verbose, outputs, overwrite, on_error,
-            scratch_path, roi,
-        )  # fmt: skip
-        settings = self.prediction if settings is None else as_settings(settings, "settings")
-        results = predict_subjects(
-            sample_list,
-            self.preprocessor.data,
-            lambda: self._engine(settings, options.roi),
-            options,
-            postprocessing=self.postprocessing,
-            identity=lambda: {
-                "model": self._identity(),
-                **call_identity(
-                    settings,
-                    options.roi,
-                    activation_output,
-                    self.postprocessing,
-                    self.preprocessor.data.interface,
-                ),
-            },
-            notes={"bundle": getattr(self, "bundle_digest", None)},
-        )
-        return apart(results)
-
-    def predict_sample(self, sample: Sample, activation_output: bool = False) -> NDArray[Any]:
-        """Predict one sample in memory; return a label map, or probabilities ``(…, classes)``."""
-        return predict_in_memory(sample, self._engine(), activation_output, self.postprocessing)
 
     # ------------------------------------------------------------------ files
 
