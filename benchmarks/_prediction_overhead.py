@@ -23,7 +23,7 @@ from miscnn.processing.subfunctions import Normalization, Resampling, Windowing
 SHAPE, SPACING = (320, 320, 120), (0.8, 0.8, 2.5)  # a CT of 256 x 256 x 300 mm
 WANTED = (1.6, 1.6, 2.5)
 WINDOW = (96, 96, 64)
-SUBJECTS = 3
+SUBJECTS = 2
 
 
 def write_volumes(folder: Path) -> None:

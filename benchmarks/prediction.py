@@ -168,7 +168,7 @@ def overhead(options: argparse.Namespace) -> Rows:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         script = str(Path(__file__).with_name("_prediction_overhead.py"))
         found = in_own_process(script, str(options.repeats), folder)
-    return {"3 volumes of 320x320x120": found}
+    return {"2 volumes of 320x320x120": found}
 
 
 def tell(title: str, rows: Rows) -> None:
