@@ -14,7 +14,8 @@ The bundle of several networks holds one such folder for each, and ``ensemble.js
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,19 @@ _log = logging.getLogger("miscnn.neural_network.bundle")
 
 # What a document that miscnn has not written brings about.
 _ODD = (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError)
+
+
+@contextmanager
+def _describing(path: Path, what: str) -> Iterator[None]:
+    """Call a document damaged if nothing can be made of it."""
+    try:
+        yield
+    except _ODD as error:
+        if isinstance(error, MiscnnError):
+            raise
+        raise DamagedFileError(
+            f"{path} does not describe {what}: {type(error).__name__} {error}"
+        ) from error
 
 
 def save(
@@ -276,14 +290,8 @@ class _Loading:
             files.check_version(folder)
         path = folder / files.PIPELINE
         document = files.read_document(folder)
-        try:
+        with _describing(path, "a network"):
             return self._made(path, document)
-        except _ODD as error:
-            if isinstance(error, MiscnnError):
-                raise
-            raise DamagedFileError(
-                f"{path} does not describe a network: {type(error).__name__} {error}"
-            ) from error
 
     def _made(self, path: Path, document: dict[str, Any]) -> NeuralNetwork:
         custom = self._classes(document)
@@ -322,14 +330,8 @@ class _Loading:
     def ensemble(self, folder: Path) -> Any:
         """Read an ensemble."""
         document = files.read_document(folder)
-        try:
+        with _describing(folder / ENSEMBLE, "an ensemble"):
             return self._assembled(folder, document)
-        except _ODD as error:
-            if isinstance(error, MiscnnError):
-                raise
-            raise DamagedFileError(
-                f"{folder / ENSEMBLE} does not describe an ensemble: {type(error).__name__} {error}"
-            ) from error
 
     def _assembled(self, folder: Path, document: dict[str, Any]) -> Any:
         from miscnn.neural_network._stacking import Score

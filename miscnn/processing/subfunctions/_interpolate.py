@@ -34,6 +34,9 @@ _NEGLIGIBLE = 1e-7
 _BLOCK = 2048
 # Rows of a result that are made at once at least: their neighbours are read as well.
 _FEWEST_ROWS = 32
+# Shares of two labels this close are equal: which is larger would be a matter of rounding, and of
+# the box that a label lies in.
+_TIE = 1e-6
 # A downsampling factor this close to a whole number counts as one.
 _WHOLE = 1e-9
 
@@ -167,7 +170,7 @@ def resample_labels(labels: NDArray[Any], grid_map: GridMap) -> NDArray[Any]:
         if 0 in partial.target:
             continue
         share = partial.apply(labels[box] == label)
-        result[reached][share > best[reached]] = label
+        result[reached][share > best[reached] + _TIE] = label
         np.maximum(best[reached], share, out=best[reached])
     return result
 
