@@ -1,4 +1,4 @@
-"""The table of models in docs/models.md: what each network weighs, how long it takes.
+"""The table of models in docs/reference/models.md: what each network weighs, how long it takes.
 
 Every network of ``miscnn.neural_network.architecture`` as it is made without arguments, in 2D and
 in 3D, on one input size for all; those that fit themselves to a recipe (nnU-Net's) are fitted to
@@ -10,7 +10,7 @@ that input. Each model runs in a process of its own, so that the peak memory is 
 - prediction: median time of ``predict_on_batch`` on the same images;
 - memory: growth of the peak (VmHWM) from the imports to the last training step.
 
-``--write`` puts the table between the marks in docs/models.md; it wants all models.
+``--write`` puts the table between the marks in docs/reference/models.md; it wants all models.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from miscnn.neural_network.losses import DiceCrossEntropy
 
 INPUTS = {2: (2, 256, 256), 3: (1, 64, 64, 64)}  # the batch, then the spatial axes
 LABELS = 3
-PAGE = Path(__file__).parents[1] / "docs" / "models.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "models.md"
 BEGIN, END = "<!-- table -->", "<!-- /table -->"
 HEADER = (
     "| network | parameters, million | training step, s | prediction, s | memory, GB |\n"

@@ -32,7 +32,7 @@ class Pipeline:
 
     The same document is a TOML file, a YAML file and a Python dictionary. Its sections hold the
     arguments of the classes of the library under their own names; what is left out has the
-    default of the constructor. ``docs/command-line.md`` describes it.
+    default of the constructor. ``docs/how-to/command-line.md`` describes it.
 
     Parameters
     ----------
