@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import overload
 
 from miscnn._files import write_json
-from miscnn._text import read_tsv
-from miscnn.evaluation.detailed_validation import write_scores
+from miscnn._text import html_table, number, read_tsv
+from miscnn.evaluation.calibration_table import CalibrationTable
+from miscnn.evaluation.lesion_table import LesionTable
 from miscnn.evaluation.splits import fold_path, read_fold
-from miscnn.evaluation.summary import ScoreTable, Summary
+from miscnn.evaluation.summary import GROUPINGS, ScoreTable, Summary
 from miscnn.exceptions import ConfigurationError, MissingFileError
 
 _log = logging.getLogger("miscnn.evaluation")
@@ -22,6 +24,7 @@ _log = logging.getLogger("miscnn.evaluation")
 HistoryValues = dict[str, list[float]]
 """One list per logged quantity, one value per epoch."""
 
+_LESIONS, _CALIBRATION = "lesions.tsv", "calibration.tsv"
 _BOX_PLOTS = ("dice", "hd95_mm", "volume_error")
 
 
@@ -56,6 +59,30 @@ class FoldResult:
             f"{len(self.inner_validation)} inner validation, {len(self.validation)} validation "
             f"subjects; {len(self.scores)} scores; path={str(self.path)!r})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return who was trained and scored on, how the training ended, and the summary."""
+        best = {name: values[-1] for name, values in self.history.items() if values}
+        facts = [
+            ("training", f"{len(self.training)} subjects"),
+            ("inner validation", f"{len(self.inner_validation)} subjects"),
+            ("validation", f"{len(self.validation)} subjects"),
+            ("epochs", max(map(len, self.history.values()), default=0)),
+            *((f"{name}, last epoch", number(value)) for name, value in best.items()),
+        ]
+        return html_table((), facts, f"Fold {self.number}") + self.scores._repr_html_()
+
+    @property
+    def lesions(self) -> LesionTable:
+        """The lesions of the fold, from its folder; empty if they were not scored."""
+        path = self.path / _LESIONS
+        return LesionTable.from_tsv(path) if path.is_file() else LesionTable()
+
+    @property
+    def calibration(self) -> CalibrationTable:
+        """The calibration of the fold, from its folder; empty if it was not measured."""
+        path = self.path / _CALIBRATION
+        return CalibrationTable.from_tsv(path) if path.is_file() else CalibrationTable()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FoldResult:
@@ -101,16 +128,21 @@ class CrossValidationResult(Sequence[HistoryValues]):
     evaluation_path : Path
         Where everything lies.
     folds : tuple of FoldResult
+    missing : tuple of str
+        Names of the folds that were planned but are not in here, such as ``"fold_2"``: those
+        that :meth:`load` did not find finished.
     """
 
     evaluation_path: Path
     folds: tuple[FoldResult, ...]
+    missing: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, evaluation_path: str | os.PathLike[str]) -> CrossValidationResult:
         """Gather the finished folds of a folder, wherever they were run.
 
-        Folds that are missing are named in the log.
+        Folds that are missing are named in the log, and in ``missing``. :meth:`write` then
+        writes the tables of all that are there.
 
         Raises
         ------
@@ -121,18 +153,30 @@ class CrossValidationResult(Sequence[HistoryValues]):
         if not (path / "folds.json").is_file():
             raise MissingFileError(f"{path / 'folds.json'} does not exist; split_folds writes it")
         n_folds = int(json.loads((path / "folds.json").read_text(encoding="utf-8"))["n_folds"])
-        folds = []
-        for number in range(n_folds):
+        folds, missing = [], []
+        for k in range(n_folds):
+            folder = fold_path(path, k)
             try:
-                folds.append(FoldResult.load(fold_path(path, number)))
+                folds.append(FoldResult.load(folder))
             except (MissingFileError, ConfigurationError) as error:
-                _log.warning("fold %d of %d is left out: %s", number, n_folds, error)
-        return cls(path, tuple(folds))
+                _log.warning("fold %d of %d is left out: %s", k, n_folds, error)
+                missing.append(folder.name)
+        return cls(path, tuple(folds), tuple(missing))
 
     @property
     def scores(self) -> ScoreTable:
         """The scores of all folds in one table."""
         return ScoreTable(row for fold in self.folds for row in fold.scores)
+
+    @property
+    def lesions(self) -> LesionTable:
+        """The lesions of all folds in one table; empty if they were not scored."""
+        return LesionTable(row for fold in self.folds for row in fold.lesions)
+
+    @property
+    def calibration(self) -> CalibrationTable:
+        """The calibration of all folds in one table; empty if it was not measured."""
+        return CalibrationTable(row for fold in self.folds for row in fold.calibration)
 
     @property
     def histories(self) -> list[HistoryValues]:
@@ -144,9 +188,30 @@ class CrossValidationResult(Sequence[HistoryValues]):
         return self.scores.summary(seed)
 
     def write(self) -> None:
-        """Write ``scores.tsv``, ``detailed_validation.tsv`` and ``summary.tsv``."""
-        if self.scores:
-            write_scores(self.scores, self.evaluation_path)
+        """Gather the tables of the folds in ``evaluation_path``.
+
+        Writes ``scores.tsv``, ``detailed_validation.tsv`` and ``summary.tsv`` (with all
+        groupings); and ``lesions.tsv`` and ``calibration.tsv`` if the folds have them. Those of
+        an earlier run that these folds do not have are removed.
+        """
+        if self.missing:
+            _log.warning(
+                "the tables in %s are those of %d folds; missing: %s",
+                self.evaluation_path,
+                len(self.folds),
+                ", ".join(self.missing),
+            )
+        scores = self.scores
+        if scores:
+            scores.to_tsv(self.evaluation_path / "scores.tsv")
+            scores.to_wide_tsv(self.evaluation_path / "detailed_validation.tsv")
+            scores.summary_by(GROUPINGS).to_tsv(self.evaluation_path / "summary.tsv")
+        for name in (_LESIONS, _CALIBRATION):
+            if any((fold.path / name).is_file() for fold in self.folds):
+                table = self.lesions if name == _LESIONS else self.calibration
+                table.to_tsv(self.evaluation_path / name)
+            else:
+                (self.evaluation_path / name).unlink(missing_ok=True)
 
     def draw(self, metrics: Iterable[str] = _BOX_PLOTS) -> list[Path]:
         """Draw a box plot per score (``boxplot.<metric>.png``) and return the files."""
@@ -162,10 +227,30 @@ class CrossValidationResult(Sequence[HistoryValues]):
 
     def __repr__(self) -> str:
         subjects = len({index for fold in self.folds for index in fold.validation})
+        missing = f"missing: {', '.join(self.missing)}; " if self.missing else ""
         return (
             f"CrossValidationResult({len(self.folds)} folds, {subjects} validation subjects; "
-            f"evaluation_path={str(self.evaluation_path)!r})"
+            f"{missing}evaluation_path={str(self.evaluation_path)!r})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return the folds with their means, and the summary over all of them."""
+        summary = self.summary()
+        lines = []
+        for fold in self.folds:
+            of_fold = [
+                row.mean
+                for row in summary.rows
+                if (row.fold, row.metric) == (fold.number, "dice") and not math.isnan(row.mean)
+            ]
+            mean = number(sum(of_fold) / len(of_fold)) if of_fold else "—"
+            epochs = max(map(len, fold.history.values()), default=0)
+            counts = (len(fold.training), len(fold.validation), epochs)
+            lines.append((f"fold {fold.number}", *counts, mean))
+        header = ("", "training", "validation", "epochs", "mean Dice")
+        notes = [f"missing: {', '.join(self.missing)}"] if self.missing else []
+        caption = f"Cross-validation: {len(self.folds)} folds"
+        return html_table(header, lines, caption, notes=notes) + summary.to_html("All folds")
 
     def __len__(self) -> int:
         return len(self.folds)

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from miscnn.evaluation import bootstrap_interval, comparison
 from miscnn.evaluation._results import CrossValidationResult, FoldResult
-from miscnn.evaluation.comparison import Estimate, compare
+from miscnn.evaluation._significance import adjusted_p
+from miscnn.evaluation.comparison import Estimate, compare, compare_all
 from miscnn.evaluation.summary import ScoreRow, ScoreTable
 from miscnn.exceptions import ConfigurationError
 
@@ -149,8 +151,13 @@ def test_scores_that_are_not_finite_are_counted_and_leave_their_pair_out() -> No
     assert row.sd_b == pytest.approx(0.5)
     assert (row.worst_a, row.worst_sample_a) == (INF, "case_05")
     assert (row.worst_b, row.worst_sample_b) == (INF, "case_04")
-    assert "organ 1: 4 subject(s)" in str(result)
-    assert "undefined 2 and 1, infinite 1 and 2" in str(result)
+    text = " ".join(str(result).split())
+    assert "organ 1: 4 subject(s)" in text
+    assert "undefined 2 and 1, infinite 1 and 2" in text
+    assert "2 of them are in p of the means, as ranks" in text
+    # −1, −0.5, 1, −inf and inf against inf: 0; ranks 3.5, 2, 3.5, 5 beside the zero's 1.
+    assert row.n_ranked == 5
+    assert row.p_wilcoxon == pytest.approx(2 * 4 / 16)
 
 
 @pytest.mark.parametrize(
@@ -231,10 +238,13 @@ def test_printed_table(rng: np.random.Generator) -> None:
     row = result.row(2)
     sd = lines[7].split()
     assert sd[:4] == ["sd", *(f"{v:.3f}" for v in (row.sd_a, row.sd_b, row.sd_difference.value))]
-    assert sd[-4:] == [f"{v:.3f}" if v != "…" else v for v in
-                       (row.sd_ratio.value, row.sd_ratio.low, "…", row.sd_ratio.high)]  # fmt: skip
+    assert sd[5:7] == [f"{row.sd_ratio.value:.3f}",
+                       f"{row.sd_ratio.low:.3f}…{row.sd_ratio.high:.3f}"]  # fmt: skip
+    assert sd[-1] == ("<0.001" if row.p_spread_adjusted < 0.001 else f"{row.p_spread_adjusted:.3f}")
+    assert lines[6].split()[-1] == "<0.001"
+    assert row.p_wilcoxon_adjusted == 2 * row.p_wilcoxon < 0.001
     assert lines[8].split()[0] == "worst"
-    assert len(lines) == 9
+    assert lines[9:] == ["", "p: holm, for 2 test(s) of each kind."]
 
 
 def test_file_holds_every_figure(rng: np.random.Generator, tmp_path: Path) -> None:
@@ -251,6 +261,129 @@ def test_file_holds_every_figure(rng: np.random.Generator, tmp_path: Path) -> No
         columns = [float(found[name + end]) for end in ("", "_low", "_high")]
         assert columns == parts(getattr(row, name))
     assert found["worst_sample_b"] == row.worst_sample_b
+
+
+def test_p_values_stay_when_tables_and_rows_change_places(rng: np.random.Generator) -> None:
+    a, b = rng.beta(9, 1, (2, 20))
+    there = compare(table(a), table(b), n_resamples=200).row(1)
+    back = compare(ScoreTable(table(b).rows[::-1]), table(a), n_resamples=200).row(1)
+    assert (there.p_wilcoxon, there.p_spread) == pytest.approx((back.p_wilcoxon, back.p_spread))
+    assert there.p_wilcoxon == pytest.approx(stats.wilcoxon(a, b, method="exact").pvalue)
+    # Where the models lie is no spread.
+    moved = compare(table(a - 0.5), table(b), n_resamples=200).row(1)
+    assert moved.p_spread == pytest.approx(there.p_spread)
+    assert moved.p_wilcoxon < 0.001
+
+
+def test_p_values_find_what_is_there(rng: np.random.Generator) -> None:
+    z = rng.normal(size=(3, 25))
+    better = compare(table(0.85 + 0.05 * z[0]), table(0.80 + 0.05 * z[0] + 0.01 * z[1])).row(1)
+    assert better.p_wilcoxon < 0.001
+    steadier = compare(table(0.8 + 0.02 * z[0]), table(0.8 + 0.1 * z[1])).row(1)
+    assert steadier.p_spread < 0.001
+    assert steadier.p_wilcoxon > 0.05
+
+
+def several(rng: np.random.Generator, shift: float) -> ScoreTable:
+    """Return Dice and HD95 of two classes of ten subjects."""
+    return sum(
+        (
+            table(rng.beta(9, 1, 10) - shift * label, label, metric)
+            for label in (1, 2)
+            for metric in ("dice", "hd95_mm")
+        ),
+        ScoreTable(),
+    )
+
+
+def test_classes_of_one_comparison_are_corrected_together(rng: np.random.Generator) -> None:
+    a, b = several(rng, 0.0), several(rng, 0.05)
+    raw = compare(a, b, correction="none", n_resamples=200)
+    assert all(row.p_wilcoxon == row.p_wilcoxon_adjusted for row in raw.rows)
+    assert "p: not corrected" in str(raw)
+    for correction in ("holm", "benjamini-hochberg"):
+        found = compare(a, b, correction=correction, n_resamples=200)
+        for name in ("p_wilcoxon", "p_spread"):
+            before = [getattr(row, name) for row in raw.rows]
+            assert [getattr(row, name) for row in found.rows] == before
+            after = [getattr(row, f"{name}_adjusted") for row in found.rows]
+            assert after == pytest.approx(adjusted_p(before, correction))
+    with pytest.raises(ConfigurationError, match=r"one of holm, benj.*none, got 'bonferroni'"):
+        compare(a, b, correction="bonferroni", n_resamples=200)
+
+
+def test_all_pairs_classes_and_scores_are_one_family(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    tables = {"U-Net": several(rng, 0), "MSD-Net": several(rng, 0.02), "a|b": several(rng, 0.1)}
+    found = compare_all(tables, ["dice", "hd95_mm"], n_resamples=200)
+    pairs = [("U-Net", "MSD-Net"), ("U-Net", "a|b"), ("MSD-Net", "a|b")]
+    assert [(c.metric, c.names) for c in found] == [
+        (metric, pair) for metric in ("dice", "hd95_mm") for pair in pairs
+    ]
+    rows = [row for comparison in found for row in comparison.rows]
+    assert len(found) == 6
+    assert len(rows) == 12
+    for name in ("p_wilcoxon", "p_spread"):
+        assert [getattr(row, f"{name}_adjusted") for row in rows] == pytest.approx(
+            adjusted_p([getattr(row, name) for row in rows], "holm")
+        )
+    alone = compare(tables["U-Net"], tables["a|b"], "hd95_mm", n_resamples=200).row(2)
+    of_all = found.pair("U-Net", "a|b", "hd95_mm").row(2)
+    assert of_all.mean_difference == alone.mean_difference
+    assert of_all.p_wilcoxon == alone.p_wilcoxon
+    assert of_all.p_wilcoxon_adjusted >= alone.p_wilcoxon_adjusted
+    assert found.pair("U-Net", "MSD-Net").metric == "dice"
+    with pytest.raises(KeyError, match=r"'a\|b' against 'U-Net'; there are: U-Net against MSD"):
+        found.pair("a|b", "U-Net")
+
+    text = str(found)
+    assert max(map(len, text.splitlines())) <= 100
+    assert [line for line in text.splitlines() if line in ("dice", "hd95_mm")] == [
+        "dice", "hd95_mm",
+    ]  # fmt: skip
+    assert "p: holm, for 12 test(s) of each kind." in text
+    found.to_tsv(tmp_path / "all.tsv")
+    with (tmp_path / "all.tsv").open() as file:
+        lines = list(csv.DictReader(file, delimiter="\t"))
+    assert len(lines) == 12
+    assert (lines[-1]["model_a"], lines[-1]["model_b"]) == ("MSD-Net", "a|b")
+    assert (lines[-1]["class"], lines[-1]["metric"]) == ("2", "hd95_mm")
+    assert float(lines[3]["p_spread_adjusted"]) == rows[3].p_spread_adjusted
+
+    html = found._repr_html_()
+    assert html.count("<tr") == 13
+    assert html.count("MSD-Net") == 8
+
+
+def test_what_cannot_be_compared_with_each_other_is_refused(rng: np.random.Generator) -> None:
+    one = several(rng, 0)
+    for wrong in ({}, {"a": one}, [one, one]):
+        with pytest.raises(ConfigurationError, match="mapping of two names or more"):
+            compare_all(wrong)
+    with pytest.raises(ConfigurationError, match="one score or more"):
+        compare_all({"a": one, "b": one}, [])
+    with pytest.raises(ConfigurationError, match="table 'b' holds no 'dice'"):
+        compare_all({"a": one, "b": one.select("hd95_mm")})
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(width=32), min_size=3, max_size=6), st.text(min_size=1, max_size=30))
+def test_printed_comparisons_fit_the_screen(values: list[float], name: str) -> None:
+    name = name.encode("utf-8", "ignore").decode().translate(dict.fromkeys(range(32), "c"))
+    tables = {f"{name}{k}": table(np.roll(values, k)) for k in range(3)}
+    found = compare_all(tables, n_resamples=100)
+    for text in (str(found), str(found.comparisons[0])):
+        assert max(map(len, text.split("\n"))) <= 100
+
+
+def test_comparison_in_notebooks(rng: np.random.Generator) -> None:
+    a, b = rng.beta(9, 1, (2, 8))
+    html = compare(table(a), table(b), names=("<i>x", "y"), n_resamples=200)._repr_html_()
+    assert "&lt;i&gt;x" in html
+    assert "<i>" not in html
+    assert html.count("<tr") == 4
+    assert "p: holm, for 1 test(s)" in html
 
 
 def test_docstring_examples_run() -> None:

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from miscnn._text import number
-from miscnn.evaluation._bootstrap import bootstrap_interval
 from miscnn.evaluation.scores import METRICS
-from miscnn.evaluation.summary import ScoreRow, ScoreTable
+from miscnn.evaluation.summary import GROUPINGS, ScoreRow, ScoreTable, Summary
 from miscnn.exceptions import ConfigurationError, MissingFileError
 
 NAN, INF = float("nan"), float("inf")
@@ -37,6 +35,7 @@ def test_summary_equals_numpy() -> None:
     assert row.mean == pytest.approx(np.mean(values))
     assert row.sd == pytest.approx(np.std(values, ddof=1))
     assert row.median == 0.75
+    assert (row.q25, row.q75) == (0.6, 0.8)
     assert (row.worst, row.worst_sample) == (0.4, "case_1")
     assert (row.n_undefined, row.n_infinite) == (0, 0)
     assert row.ci_low < row.mean < row.ci_high
@@ -64,6 +63,7 @@ def test_undefined_and_infinite_values_are_counted() -> None:
     assert row.mean == 2.0
     assert row.sd == 1.0
     assert row.median == 2.5  # of 1, 2, 3 and infinity
+    assert (row.q25, row.q75) == (1.75, INF)  # 0.75 and 2.25 steps from the lowest
     assert (row.worst, row.worst_sample) == (INF, "case_3")
     text = str(table([1.0, NAN, 3.0, INF, 2.0, NAN], "hd95_mm").summary())
     cells = text.splitlines()[1].split()
@@ -77,7 +77,7 @@ def test_nothing_defined_gives_nothing_but_counts() -> None:
     assert all(math.isnan(v) for v in (row.mean, row.sd, row.median, row.worst, row.ci_low))
     row = table([INF, INF], "assd_mm").summary().row("assd_mm", 1)
     assert math.isnan(row.mean)
-    assert row.median == row.worst == INF
+    assert row.median == row.worst == row.q25 == row.q75 == INF
 
 
 def test_one_subject_has_no_spread() -> None:
@@ -152,6 +152,12 @@ def test_summary_file_holds_every_row(tmp_path: Path) -> None:
     assert (found["n"], found["mean"], found["median"]) == ("2", "0.5", "0.5")
     assert (found["worst"], found["worst_sample"]) == ("0.25", "case_0")
     assert float(found["ci95_low"]) == summary.row("dice", 1).ci_low
+    assert (found["q25"], found["q75"]) == ("0.375", "0.625")
+    assert [line[-2:] for line in lines[1:]] == [
+        ["all", "all"],
+        ["fold", "fold 0"],
+        ["fold", "fold 1"],
+    ]
 
 
 def test_wrong_files_are_named(tmp_path: Path) -> None:
@@ -205,6 +211,7 @@ def test_printed_summary_fits_the_screen(values: list[float], organ: str, folds:
         "mean",
         "sd",
         "median",
+        "IQR",
         "worst",
         *["95", "%", "CI", "nan", "inf"],
     ]
@@ -231,54 +238,203 @@ def test_interval_depends_on_values_and_seed_only() -> None:
     assert (alone.ci_low, alone.ci_high) != (other.ci_low, other.ci_high)
 
 
-def test_interval_of_equal_values_is_the_value() -> None:
-    assert bootstrap_interval([0.1] * 7) == pytest.approx((0.1, 0.1))
-    assert all(map(math.isnan, bootstrap_interval([0.5])))
-    assert all(map(math.isnan, bootstrap_interval([0.5, 0.7], subjects=["a", "a"])))
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=15))
+def test_quartiles_are_those_of_numpy(values: list[float]) -> None:
+    row = table(values).summary().row("dice", 1)
+    assert (row.q25, row.median, row.q75) == pytest.approx(
+        tuple(np.quantile(values, (0.25, 0.5, 0.75))), abs=1e-9
+    )
 
 
-def test_interval_draws_the_values_of_a_subject_together(rng: np.random.Generator) -> None:
-    values = rng.normal(size=12)
-    low, high = bootstrap_interval(values)
-    repeated = bootstrap_interval(np.repeat(values, 5), np.repeat(np.arange(12), 5).astype(str))
-    # Five copies of each subject tell nothing new: as wide as without them.
-    assert repeated[1] - repeated[0] == pytest.approx(high - low, rel=0.05)
-    as_if_independent = bootstrap_interval(np.repeat(values, 5))
-    assert as_if_independent[1] - as_if_independent[0] < 0.6 * (high - low)
+def thick(values: list[tuple[float, float, int]], metric: str = "dice") -> ScoreTable:
+    """Return a table of (value, slice thickness, number of slices)."""
+    return ScoreTable(
+        ScoreRow(0, f"case_{k}", 1, "organ", metric, value, n, thickness)
+        for k, (value, thickness, n) in enumerate(values)
+    )
 
 
-def test_interval_is_the_t_interval_for_symmetric_values() -> None:
-    values = np.linspace(-1.0, 1.0, 21)
-    low, high = bootstrap_interval(values, n_resamples=40_000)
-    t_reach = 2.0860 * values.std(ddof=1) / math.sqrt(21)
-    assert (low, high) == pytest.approx((-t_reach, t_reach), rel=0.03)
+def groups(summary: Summary, metric: str = "dice", label: int = 1) -> dict[str, tuple[int, float]]:
+    """Return number and mean of each group, in order."""
+    return {
+        row.group: (row.n, round(row.mean, 9))
+        for row in summary.rows
+        if (row.metric, row.label) == (metric, label)
+    }
 
 
-def test_interval_of_skewed_values_equals_scipy_at_the_expanded_level(
+def test_thickness_has_groups_with_their_upper_edge_and_one_of_the_unknown() -> None:
+    given_ = [(0.9, 1.0, 9), (0.8, 1.5, 9), (0.7, 1.6, 9), (0.5, 3.0, 9), (0.4, 5.0, 9),
+              (0.2, 5.1, 9), (0.1, NAN, 9)]  # fmt: skip
+    found = groups(thick(given_).summary_by("slice_thickness"))
+    assert found == {
+        "": (7, pytest.approx(3.6 / 7)),
+        "≤ 1.5 mm": (2, 0.85),
+        "(1.5, 3] mm": (2, 0.6),
+        "(3, 5] mm": (1, 0.4),
+        "> 5 mm": (1, 0.2),
+        "thickness unknown": (1, 0.1),
+    }
+    assert list(found) == ["", "≤ 1.5 mm", "(1.5, 3] mm", "(3, 5] mm", "> 5 mm",
+                           "thickness unknown"]  # fmt: skip
+    own = groups(thick(given_).summary_by("slice_thickness", edges=[3.0]))
+    assert {name: n for name, (n, _) in own.items()} == {
+        "": 7, "≤ 3 mm": 4, "> 3 mm": 2, "thickness unknown": 1,
+    }  # fmt: skip
+
+
+def test_numbers_of_slices_are_divided_into_thirds() -> None:
+    values = [(k / 10, 1.0, 10 * k) for k in (3, 1, 2, 6, 5, 4)]
+    assert groups(thick(values).summary_by("n_slices")) == {
+        "": (6, 0.35),
+        "≤ 20 slices": (2, 0.15),
+        "(20, 40] slices": (2, 0.35),
+        "> 40 slices": (2, 0.55),
+    }
+    same = [(0.5, 1.0, 7), (0.7, 1.0, 7)]
+    assert groups(thick(same).summary_by("n_slices")) == {"": (2, 0.6), "≤ 7 slices": (2, 0.6)}
+
+
+def sized(volumes: list[float], label: int = 1, metric: str = "volume_truth_ml") -> ScoreTable:
+    """Return volumes and a Dice of 0.1 times the position of the subject."""
+    return table(volumes, metric, label=label) + table(
+        [k / 10 for k in range(len(volumes))], label=label
+    )
+
+
+def test_sizes_are_those_of_the_class_and_nobody_is_left_out() -> None:
+    both = sized([1.0, 2.0, 3.0, 0.0, NAN, 4.0]) + sized([50.0, 20.0, 30.0], label=2)
+    found = both.summary_by("size")
+    assert groups(found) == {
+        "": (6, 0.25),
+        "absent": (1, 0.3),
+        "≤ 2 ml": (2, 0.05),
+        "(2, 3] ml": (1, 0.2),
+        "> 3 ml": (1, 0.5),
+        "size unknown": (1, 0.4),
+    }
+    assert groups(found, label=2) == {
+        "": (3, 0.1), "≤ 20 ml": (1, 0.1), "(20, 30] ml": (1, 0.2), "> 30 ml": (1, 0.0),
+    }  # fmt: skip
+    assert groups(both.summary_by("size", edges=[2.5, 25.0]), label=2) == {
+        "": (3, 0.1), "(2.5, 25] ml": (1, 0.1), "> 25 ml": (2, 0.1),
+    }  # fmt: skip
+    flat = sized([10.0, 20.0], metric="area_truth_mm2").summary_by("size", edges=[15.0])
+    assert list(groups(flat)) == ["", "≤ 15 mm²", "> 15 mm²"]
+    assert groups(table([0.5]).summary_by("size")) == {"": (1, 0.5), "size unknown": (1, 0.5)}
+
+
+def test_folds_are_a_grouping_like_the_others() -> None:
+    four = table([0.2, 0.4, 0.8, 1.0], folds=[0, 0, 1, 1])
+    assert four.summary_by("fold").rows == four.summary().rows
+    assert four.summary().row("dice", 1, fold=1) == four.summary().row("dice", 1, group="fold 1")
+    assert four.summary().row("dice", 1).group == ""
+    # A subject of two folds is two subjects of a grouping.
+    twice = table([0.2, 0.4]) + table([0.6, 0.8], folds=[1, 1])
+    assert groups(twice.summary_by("n_slices"))["≤ 20 slices"] == (2, 0.4)
+
+
+def test_groups_make_up_the_whole_and_their_rows_are_plain_summaries(
     rng: np.random.Generator,
 ) -> None:
-    values = rng.exponential(size=15)
-    reach = math.sqrt(15 / 14) * stats.t.ppf(0.975, 14)
-    theirs = stats.bootstrap(
-        (values,),
-        np.mean,
-        confidence_level=2 * stats.norm.cdf(reach) - 1,
-        n_resamples=40_000,
-        method="BCa",
-        rng=np.random.default_rng(1),
-    ).confidence_interval
-    low, high = bootstrap_interval(values, n_resamples=40_000)
-    width = high - low
-    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.015 * width)
-    assert high - values.mean() > 1.2 * (values.mean() - low)
+    rows = [
+        ScoreRow(k % 4, f"case_{k}", label, f"organ {label}", metric,
+                 float(rng.choice([rng.beta(9, 1), NAN, INF, 0.0], p=[0.7, 0.1, 0.1, 0.1])),
+                 int(rng.integers(10, 90)) if label < 0 else 10 + 3 * k,
+                 [1.0, 2.0, 5.0, NAN][k % 4])
+        for k in range(30)
+        for label in (1, 2)
+        for metric in ("dice", "hd95_mm", "volume_truth_ml")
+    ]  # fmt: skip
+    whole = ScoreTable(rows)
+    found = whole.summary_by(GROUPINGS, seed=5)
+    for by in GROUPINGS:
+        for metric in whole.metrics:
+            for label in (1, 2):
+                mine = [r for r in found.rows if (r.by, r.metric, r.label) == (by, metric, label)]
+                total = found.row(metric, label)
+                for name in ("n", "n_undefined", "n_infinite"):
+                    assert sum(getattr(row, name) for row in mine) == getattr(total, name)
+    # As the subjects of the group alone.
+    thin = ScoreTable(row for row in rows if row.slice_thickness == 1.0).summary(seed=5)
+    group, alone = found.row("dice", 2, group="≤ 1.5 mm"), thin.row("dice", 2)
+    for name in ("n", "mean", "sd", "q25", "q75", "worst_sample", "ci_low", "ci_high"):
+        assert getattr(group, name) == getattr(alone, name), name
+    assert found.row("dice", 1, by="fold", group="fold 2").fold == 2
+    assert found.mean_over_classes() == whole.summary().mean_over_classes()
+    with pytest.raises(KeyError, match="group '> 9 mm'"):
+        found.row("dice", 1, group="> 9 mm")
+    shuffled = ScoreTable([rows[k] for k in rng.permutation(len(rows))]).summary_by(GROUPINGS, 5)
+    means = {(r.group, r.metric, r.label): r.mean for r in shuffled.rows}
+    for row in found.rows:
+        assert means[row.group, row.metric, row.label] == pytest.approx(row.mean, nan_ok=True)
 
 
-@pytest.mark.parametrize(("n", "skewed"), [(12, False), (25, True)])
-def test_interval_covers_the_true_mean(n: int, skewed: bool) -> None:
-    rng = np.random.default_rng(7)
-    trials, hits = 400, 0
-    for trial in range(trials):
-        values = rng.beta(9, 1, n) if skewed else rng.normal(0.9, 0.1, n)
-        low, high = bootstrap_interval(values, seed=trial, n_resamples=1000)
-        hits += low <= 0.9 <= high
-    assert 0.925 <= hits / trials <= 0.975
+def test_groups_in_the_file(tmp_path: Path) -> None:
+    thick([(0.5, 1.0, 9), (0.7, 4.0, 9)]).summary_by(["fold", "slice_thickness"]).to_tsv(
+        tmp_path / "summary.tsv"
+    )
+    lines = [line.split("\t") for line in (tmp_path / "summary.tsv").read_text().splitlines()]
+    assert [(line[0], line[-2], line[-1], line[7]) for line in lines] == [
+        ("fold", "by", "group", "mean"),
+        ("all", "all", "all", "0.6"),
+        ("0", "fold", "fold 0", "0.6"),
+        ("", "slice_thickness", "≤ 1.5 mm", "0.5"),
+        ("", "slice_thickness", "(3, 5] mm", "0.7"),
+    ]
+
+
+def test_wrong_groupings_are_named() -> None:
+    one = table([0.5])
+    with pytest.raises(ConfigurationError, match=r"grouped by 'organ'; it must be one of fold, "):
+        one.summary_by("organ")
+    for wrong in ([], [2.0, 2.0], [3.0, 1.0], [NAN], [1.0, INF]):
+        with pytest.raises(ConfigurationError, match="ascending order, at least one, got"):
+            one.summary_by("n_slices", edges=wrong)
+    with pytest.raises(ConfigurationError, match="folds are groups already"):
+        one.summary_by("fold", edges=[1.0])
+    with pytest.raises(ConfigurationError, match="belong to one grouping, got 2: fold, size"):
+        one.summary_by(["fold", "size"], edges=[1.0])
+
+
+def test_printed_groups() -> None:
+    text = str(thick([(0.5, 1.0, 9), (0.7, 4.0, 9), (NAN, 4.0, 9)]).summary_by("slice_thickness"))
+    assert [line.split()[:6] for line in text.splitlines()] == [
+        ["group", "n", "mean", "sd", "median", "IQR"],
+        ["organ:", "dice"],
+        ["all", "3", "0.600", "0.141", "0.600", "0.550…0.650"],
+        ["≤", "1.5", "mm", "1", "0.500", "—"],
+        ["(3,", "5]", "mm", "2", "0.700", "—"],
+        [],
+        ["nan:", "how", "many", "values", "are", "undefined"],
+    ]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(width=32), min_size=1, max_size=9), st.floats(0.01, 1e7))
+def test_printed_groups_fit_the_screen(values: list[float], size: float) -> None:
+    rows = [
+        ScoreRow(0, f"s{k}", 1, "o" * 40, metric, value, 5000 + k, size + k)
+        for metric in ["dice", "volume_truth_ml", "a score with a very long name"]
+        for k, value in enumerate(values)
+    ]
+    lines = str(ScoreTable(rows).summary_by(GROUPINGS)).splitlines()
+    assert max(map(len, lines)) <= 100
+
+
+def test_summaries_in_notebooks() -> None:
+    named = ScoreTable(
+        ScoreRow(0, f"case_{k}", 1, "<b>liver", "dice", value, 9, 1.0 + 3 * k)
+        for k, value in enumerate([0.5, 0.7, NAN])
+    )
+    plain, grouped = named.summary()._repr_html_(), named.summary_by("size")._repr_html_()
+    for html in (plain, grouped, named._repr_html_()):
+        assert "&lt;b&gt;liver" in html
+        assert "<b>" not in html
+        assert "0.550…0.650" in html
+        assert "nan: how many" in html
+    assert plain.count("<tr") == 2  # head, all
+    assert "size unknown" in grouped
+    assert "ScoreTable(3 rows: 3 subjects" in named._repr_html_()
+    assert "no scores" in ScoreTable()._repr_html_()

@@ -1,0 +1,259 @@
+"""The table of all scores.
+
+``scores.tsv`` is the one record of an evaluation: UTF-8, tab-separated, one line per fold,
+subject, class and score, with the columns
+
+``fold, sample, class, class_name, metric, value, n_slices, slice_thickness_mm``
+
+Numbers are written so that they are read back exactly; undefined values as ``nan``, infinite
+ones as ``inf``. Every report is made from this table alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miscnn._text import read_tsv, write_tsv
+from miscnn.exceptions import ConfigurationError, MissingFileError
+
+if TYPE_CHECKING:
+    from miscnn.evaluation.summary import Summary
+
+_TABLE_HEADER = (
+    "fold",
+    "sample",
+    "class",
+    "class_name",
+    "metric",
+    "value",
+    "n_slices",
+    "slice_thickness_mm",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One score of one class of one subject.
+
+    Attributes
+    ----------
+    fold : int
+    sample : str
+        Index of the subject.
+    label : int
+        Class.
+    class_name, metric : str
+    value : float
+        NaN if undefined, infinite if there is nothing to measure the distance to.
+    n_slices : int
+    slice_thickness : float
+        In mm; NaN for 2D images.
+    """
+
+    fold: int
+    sample: str
+    label: int
+    class_name: str
+    metric: str
+    value: float
+    n_slices: int
+    slice_thickness: float
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores as a tidy table.
+
+    Parameters
+    ----------
+    rows : iterable of ScoreRow
+
+    Raises
+    ------
+    ConfigurationError
+        If a score of one fold, subject and class is there twice.
+    """
+
+    rows: tuple[ScoreRow, ...] = ()
+
+    def __init__(self, rows: Iterable[ScoreRow] = ()) -> None:
+        object.__setattr__(self, "rows", tuple(rows))
+        seen: set[tuple[int, str, int, str]] = set()
+        for row in self.rows:
+            key = (row.fold, row.sample, row.label, row.metric)
+            if key in seen:
+                raise ConfigurationError(
+                    f"{row.metric} of class {row.label} of sample {row.sample!r} is twice in "
+                    f"fold {row.fold}; a table holds each score once"
+                )
+            seen.add(key)
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.folds)} folds, {len(self.classes)} classes"
+        return f"ScoreTable({len(self)} rows: {len(self.samples)} subjects, {counts})"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[ScoreRow]:
+        return iter(self.rows)
+
+    def __add__(self, other: ScoreTable) -> ScoreTable:
+        return ScoreTable(self.rows + other.rows)
+
+    @property
+    def samples(self) -> list[str]:
+        """Indices of the subjects, in the order of the table."""
+        return list(dict.fromkeys(row.sample for row in self.rows))
+
+    @property
+    def folds(self) -> list[int]:
+        """Numbers of the folds, ascending."""
+        return sorted({row.fold for row in self.rows})
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the scores, in the order of the table."""
+        return list(dict.fromkeys(row.metric for row in self.rows))
+
+    @property
+    def classes(self) -> dict[int, str]:
+        """Names of the classes by label, ascending."""
+        return dict(sorted({row.label: row.class_name for row in self.rows}.items()))
+
+    def select(
+        self,
+        metric: str | None = None,
+        label: int | None = None,
+        fold: int | None = None,
+        sample: str | None = None,
+    ) -> ScoreTable:
+        """Return the rows that agree with all that is given."""
+        wanted = {"metric": metric, "label": label, "fold": fold, "sample": sample}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return ScoreTable(
+            row for row in self.rows if all(getattr(row, n) == v for n, v in given.items())
+        )
+
+    def values(
+        self, metric: str, label: int | None = None, fold: int | None = None
+    ) -> NDArray[np.float64]:
+        """Return the values of one score, float64, NaN and infinity included."""
+        return np.array([row.value for row in self.select(metric, label, fold)], dtype=np.float64)
+
+    def to_tsv(self, path: str | os.PathLike[str]) -> None:
+        """Write the table (columns: see :mod:`miscnn.evaluation.score_table`)."""
+        write_tsv(path, _TABLE_HEADER, map(astuple, self.rows))
+
+    @classmethod
+    def from_tsv(cls, path: str | os.PathLike[str]) -> ScoreTable:
+        """Read what :meth:`to_tsv` wrote.
+
+        Raises
+        ------
+        MissingFileError
+            If the file does not exist.
+        ConfigurationError
+            If it holds something else.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise MissingFileError(f"{path} does not exist; it is written by cross_validation")
+        lines = read_tsv(path)
+        if not lines or tuple(lines[0]) != _TABLE_HEADER:
+            raise ConfigurationError(
+                f"{path} is no table of scores: its first line must name the columns "
+                f"{', '.join(_TABLE_HEADER)}"
+            )
+        return cls(_parse_row(line, path, number) for number, line in enumerate(lines[1:], 2))
+
+    def to_wide_tsv(self, path: str | os.PathLike[str]) -> None:
+        """Write one line per subject (``detailed_validation.tsv``).
+
+        Columns: ``sample_id``, then ``<metric>_class-<label>`` for each score and class, such as
+        ``dice_class-1``. A subject that is in several folds has one line per fold, in order.
+        """
+        columns = list(dict.fromkeys((row.metric, row.label) for row in self.rows))
+        subjects: dict[tuple[int, str], dict[tuple[str, int], float]] = {}
+        for row in self.rows:
+            subjects.setdefault((row.fold, row.sample), {})[row.metric, row.label] = row.value
+        header = ("sample_id", *(f"{metric}_class-{label}" for metric, label in columns))
+        lines = (
+            (sample, *(values.get(column, float("nan")) for column in columns))
+            for (_, sample), values in subjects.items()
+        )
+        write_tsv(path, header, lines)
+
+    # The summary is made of this table's rows, so that its module needs this one.
+
+    def summary(self, seed: int = 0) -> Summary:
+        """Summarise every score of every class, over all subjects and per fold.
+
+        Parameters
+        ----------
+        seed : int
+            Of the bootstrap.
+        """
+        from miscnn.evaluation.summary import summarise
+
+        return summarise(self.rows, ("fold",), seed)
+
+    def summary_by(
+        self,
+        by: str | Sequence[str],
+        seed: int = 0,
+        edges: Sequence[float] | None = None,
+    ) -> Summary:
+        """Summarise every score of every class over all subjects, and by groups of subjects.
+
+        Parameters
+        ----------
+        by : str, or sequence of str
+            ``"fold"``; ``"slice_thickness"`` (mm); ``"n_slices"``; or ``"size"``: the true
+            volume of the class in the subject, in ml (area in mm² for images), from the score
+            ``volume_truth_ml`` of this table. Several: one grouping after the other.
+        seed : int
+            Of the bootstrap.
+        edges : sequence of float, optional
+            Where the groups end, ascending; for a single ``by`` that is not ``"fold"``. A
+            value on an edge belongs to the group *below* it: ``[3, 5]`` makes the groups
+            ``≤ 3``, ``(3, 5]`` and ``> 5``. Default: 1.5, 3 and 5 mm of slice thickness (thin
+            sections, and the usual thicker ones; our choice), and for the others the values
+            that divide the subjects into thirds. Sizes are divided class by class.
+
+        Returns
+        -------
+        Summary
+            The rows over all subjects (``group`` is ``""``), then those of the groups. Every
+            subject is in one group of each grouping: ``thickness unknown`` for images, and for
+            sizes ``absent`` where the truth lacks the class, ``size unknown`` where the table
+            has no volume. Groups without subjects are not listed.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is no such grouping, or the edges are not ascending or not asked for.
+        """
+        from miscnn.evaluation.summary import summarise
+
+        return summarise(self.rows, (by,) if isinstance(by, str) else tuple(by), seed, edges)
+
+    def _repr_html_(self) -> str:
+        """Return the summary for notebooks, and how many scores it is made from."""
+        return self.summary().to_html(f"{self!r}, in short")
+
+
+def _parse_row(line: Sequence[str], path: Path, line_number: int) -> ScoreRow:
+    kinds: Mapping[str, type] = {"int": int, "float": float, "str": str}
+    types = [kinds[str(field.type)] for field in fields(ScoreRow)]
+    try:
+        return ScoreRow(*(kind(cell) for kind, cell in zip(types, line, strict=True)))
+    except ValueError as error:
+        raise ConfigurationError(f"{path}, line {line_number} cannot be read: {error}") from error
