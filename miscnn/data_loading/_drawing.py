@@ -11,9 +11,7 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from scipy import ndimage
 
-# Bright enough for a grey image; from Okabe and Ito's colours, which colour-blind readers tell
-# apart.
-COLOURS = ("#F0A000", "#3FA9F5", "#F06AB8", "#2BC48A", "#F0E442", "#FF6A2B", "#B9A0FF")
+from miscnn._viewer.screen import COLOURS as COLOURS
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +23,17 @@ class Outlines:
     labels : ndarray
         (rows, columns).
     width : int
-        Of the lines, in screen pixels.
+        Of the lines, in screen pixels; 0 for none.
     pale : float
         Share of white in the colours.
+    fill : float
+        Share of the colour in what the outlines enclose.
     """
 
     labels: NDArray[Any]
     width: int
     pale: float = 0.0
+    fill: float = 0.0
 
 
 def drawn(
@@ -60,9 +61,13 @@ def drawn(
     canvas = np.repeat(grey[..., np.newaxis], 3, axis=2).astype(np.float64)
     lines = []
     for one in maps:
-        labels = _nearest(one.labels, shape)
+        labels = nearest(one.labels, shape)
         for label in np.unique(labels[labels > 0]).tolist():
-            lines.append((_outline(labels == label, one.width), colour_of(label, one.pale)))
+            if one.fill:
+                inside = labels == label
+                canvas[inside] += one.fill * (colour_of(label, one.pale) - canvas[inside])
+            if one.width:
+                lines.append((_outline(labels == label, one.width), colour_of(label, one.pale)))
     for line, _ in lines:  # a shadow below all lines, for bright surroundings
         canvas[ndimage.binary_dilation(line) & ~line] *= 0.5
     for line, colour in lines:
@@ -105,7 +110,8 @@ def _enlarged(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.
     return np.asarray(zoomed, dtype=np.float64)
 
 
-def _nearest(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+def nearest(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Enlarge (or shrink) a label map to rows and columns of a picture."""
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.intp)
         for new, old in zip(shape, labels.shape, strict=True)

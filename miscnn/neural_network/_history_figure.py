@@ -27,7 +27,7 @@ _MOST_INSIDE = 7
 
 def draw(history: Mapping[str, Sequence[float]], epochs: int) -> Any:
     """Draw losses, scores and learning rate; return a matplotlib Figure."""
-    from matplotlib.figure import Figure
+    from miscnn import _style  # matplotlib only when it is needed
 
     names = list(dict.fromkeys(base_name(name, history) for name in history))
     losses = [name for name in names if name.endswith("loss")]
@@ -39,14 +39,14 @@ def draw(history: Mapping[str, Sequence[float]], epochs: int) -> Any:
     if rate[0]:
         widths.append(_NARROW)
 
-    figure = Figure(figsize=(sum(widths), _HEIGHT), dpi=120, layout="constrained")
+    figure = _style.new_figure(sum(widths), _HEIGHT)
     axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
     _draw_panel(axes[0], "loss", losses, history)
     if scores:
         _draw_panel(axes[1], "score", scores, history)
     if rate[0]:
         axes[-1].plot(*rate, color=_GREY, marker=_marker(rate[0], epochs))
-        axes[-1].set_title("learning rate", loc="left", fontsize="medium")
+        _style.heading(axes[-1], "learning rate")
         axes[-1].yaxis.set_major_formatter(lambda value, _: f"{value:.6g}")
     for axis in axes:
         _finish(axis, epochs)
@@ -67,6 +67,8 @@ def _draw_panel(
     """Draw all that have one of the names, a colour for each, a line style for each source."""
     from matplotlib.lines import Line2D
 
+    from miscnn import _style
+
     colours = _colours(names)
     sources: dict[str, dict[str, Any]] = {}
     shown: dict[str, Any] = {}
@@ -81,7 +83,7 @@ def _draw_panel(
         axis.plot(epochs, values, color=colours[name], **style)
         sources.setdefault(source, style)
         shown[name] = colours[name]
-    axis.set_title(title, loc="left", fontsize="medium", parse_math=False)
+    _style.heading(axis, title)
     keys = []
     if title != "loss" or len(shown) > 1:
         keys += [Line2D([], [], color=c, label=n.replace("_", " ")) for n, c in shown.items()]
@@ -94,9 +96,7 @@ def _draw_panel(
         place: dict[str, Any] = {"loc": "upper right" if title == "loss" else "lower right"}
     else:
         place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
-    legend = axis.legend(handles=keys, frameon=False, fontsize="small", **place)
-    for text in legend.get_texts():  # names of the user's functions, no mathematics
-        text.set_parse_math(False)
+    _style.legend(axis, handles=keys, **place)
 
 
 def _source(key: str, checked: bool) -> tuple[str, dict[str, Any]]:
@@ -137,12 +137,11 @@ def _colours(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _finish(axis: Any, epochs: int) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from miscnn import _style
 
-    axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    _style.label_axes(axis, "epoch")
+    _style.whole_numbers(axis.xaxis)
     # One epoch has no width of its own.
     margin = max(0.5, 0.02 * epochs)
     axis.set_xlim(1 - margin, max(1, epochs) + margin)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.3)
+    _style.style(axis, "both")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from miscnn._files import atomic_path, write_text
+from miscnn._files import write_text
+from miscnn._text import html_table
 from miscnn.exceptions import ConfigurationError, MissingFileError
 from miscnn.neural_network._history_figure import draw
 
@@ -188,8 +188,9 @@ class History(Mapping[str, list[float]]):
             )
         figure = draw(self.history, self.epochs)
         if path is not None:
-            with atomic_path(path) as temporary:
-                figure.savefig(temporary)
+            from miscnn._style import save
+
+            save(figure, path)
         return figure
 
     def __repr__(self) -> str:
@@ -205,14 +206,9 @@ class History(Mapping[str, list[float]]):
             if name not in ("learning_rate", "seconds") and any(map(math.isfinite, values)):
                 found = self.best(name)
                 best, epoch = f"{found.value:.4g}", str(found.epoch)
-            cells = "".join(f"<td>{cell}</td>" for cell in (last, best, epoch))
-            rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
-        head = "".join(f"<th>{name}</th>" for name in ("", "last", "best", "in epoch"))
+            rows.append((name, last, best, epoch))
         count = f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}"
-        return (
-            f"<table><caption>{count}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{''.join(rows)}</tbody></table>"
-        )
+        return html_table(("", "last", "best", "in epoch"), rows, count)
 
 
 def _low_is_good(metric: str) -> bool:
