@@ -129,6 +129,46 @@ def data_set_opener(command: Callable[..., None]) -> Callable[..., None]:
     return with_opener
 
 
+def further_data_set(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that is about something else the option ``--data``.
+
+    The command gets ``open_data_set``, a function without arguments, or None without the option.
+    """
+
+    @click.option(
+        "--data",
+        metavar="DIR",
+        type=click.Path(exists=True),
+        help="The data set (a folder in any known layout, or a table that lists the files).",
+    )
+    @_reading_options
+    @click.option(
+        "--set",
+        "settings",
+        type=Setting(),
+        multiple=True,
+        help="Any further argument of the data interface, such as series=CT.",
+    )
+    @functools.wraps(command)
+    def with_opener(
+        data: str | None,
+        reading: _Reading,
+        settings: tuple[tuple[str, Any], ...],
+        **others: Any,
+    ) -> None:
+        if data is None:
+            if reading.options or settings:
+                said = ", ".join([*reading.options, *(f"--set {name}=…" for name, _ in settings)])
+                raise click.UsageError(f"{said}: say with --data which data set is meant")
+            command(open_data_set=None, **others)
+            return
+        command(
+            open_data_set=lambda: _open(data, reading.part, reading.arguments, settings), **others
+        )
+
+    return with_opener
+
+
 @dataclass(frozen=True)
 class _Reading:
     """What the user has said of how a data set is to be read."""

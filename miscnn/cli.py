@@ -25,6 +25,7 @@ from miscnn._cli_data import OpenedDataSet, data_set_options, is_labelled, show_
 from miscnn._cli_evaluate import evaluate
 from miscnn._cli_hints import with_hints
 from miscnn._cli_predict import predict
+from miscnn._cli_report import report
 from miscnn._cli_train import train
 from miscnn._cli_values import NewFile
 from miscnn._version import __version__
@@ -77,18 +78,18 @@ def verify(data_set: OpenedDataSet, jobs: int, as_json: bool) -> None:
     from miscnn.data_loading.verification import verify as look_for_problems
 
     data_io = data_set.data_io
-    report = look_for_problems(
+    found = look_for_problems(
         data_io,
         infer_classes=not data_set.classes_known,
         n_jobs=jobs,
         verbose=not as_json and is_watched(),
     )
     if as_json:
-        click.echo(report.to_json())
+        click.echo(found.to_json())
     else:
-        show_heading(data_set, report.classes if is_labelled(data_io) else None)
-        click.echo(str(report))
-    if not report.ok:
+        show_heading(data_set, found.classes if is_labelled(data_io) else None)
+        click.echo(str(found))
+    if not found.ok:
         click.get_current_context().exit(1)
 
 
@@ -173,7 +174,7 @@ def demo(folder: str, subjects: int, folds: int, epochs: int, seed: int) -> None
     run_demo(folder, subjects, folds, epochs, seed, say=click.echo)
 
 
-for _command in (train, predict, evaluate, info, cleanup):
+for _command in (train, predict, evaluate, report, info, cleanup):
     main.add_command(_command)
 
 

@@ -9,13 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from miscnn.data_loading.geometry import Geometry
+from miscnn._viewer.screen import automatic_window, screen_axes
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError
 
 Window = tuple[float, float] | Literal["auto"]
-
-_SOFT_TISSUE = (-160.0, 240.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +74,8 @@ def view_of(
     prediction = sample.prediction
     if prediction is not None and prediction.ndim == image.ndim + 1:
         prediction = np.argmax(prediction, axis=-1)
-    order, flips, sides = _display_axes(sample.geometry)
+    axes = screen_axes(sample.geometry)
+    order, flips = axes.order, axes.flips
 
     def turned(array: NDArray[Any]) -> NDArray[Any]:
         if array.ndim == 2:  # the first axis runs to the right
@@ -92,7 +91,7 @@ def view_of(
         prediction=None if prediction is None else turned(prediction),
         pixel=(float(pixel[0]), float(pixel[1])),
         numbers=range(1 if image.ndim == 2 else image.shape[order[0]]),
-        sides=sides,
+        sides=axes.sides,
     )
     return view if margin is None else _cut(view, margin)
 
@@ -128,25 +127,6 @@ def informative_slices(view: View, n_slices: int) -> list[int]:
     return sorted(chosen)
 
 
-def automatic_window(values: NDArray[Any], lowest: float | None = None) -> tuple[float, float]:
-    """Return the values to show as black and white.
-
-    Soft tissue (−160 … 240 HU) if the image looks like CT, that is, if it reaches below −500 and
-    half of it lies below 500; else the 1st to the 99.5th percentile.
-
-    Parameters
-    ----------
-    values : ndarray
-        The image, or the part of it that is shown.
-    lowest : float, optional
-        The smallest value of the image. Default: that of ``values``.
-    """
-    low, middle, high = (float(v) for v in np.percentile(values, (1.0, 50.0, 99.5)))
-    if (values.min() if lowest is None else lowest) < -500.0 and middle < 500.0:
-        return _SOFT_TISSUE
-    return low, high
-
-
 def _grey(image: NDArray[Any], window: Window) -> NDArray[np.float32]:
     values = np.nan_to_num(image.astype(np.float32), posinf=0.0, neginf=0.0)
     if window == "auto":
@@ -158,26 +138,6 @@ def _grey(image: NDArray[Any], window: Window) -> NDArray[np.float32]:
     scale = high - low if high > low else 1.0
     shown: NDArray[np.float32] = (values - np.float32(low)) / np.float32(scale)
     return shown.clip(0.0, 1.0)
-
-
-def _display_axes(
-    geometry: Geometry,
-) -> tuple[tuple[int, int, int], tuple[bool, bool], tuple[str, str]]:
-    """Which array axes are slices, rows, columns; which of the last two run the wrong way."""
-    if geometry.ndim == 2:
-        return (0, 0, 1), (False, False), ("", "")
-    slices = geometry.slice_axis
-    plane = [axis for axis in range(3) if axis != slices]
-    # Rows run along the patient's long axis where it lies in the plane, else front to back.
-    rows = max(plane, key=lambda axis: geometry.patient_axes[axis])
-    columns = next(axis for axis in plane if axis != rows)
-    letters = geometry.orientation
-    downwards = {2: "I", 1: "P"}[geometry.patient_axes[rows]]
-    rightwards = {0: "L", 1: "P"}[geometry.patient_axes[columns]]
-    flips = (letters[rows] != downwards, letters[columns] != rightwards)
-    left = {"L": "R", "P": "A"}[rightwards]
-    top = {"I": "S", "P": "A"}[downwards]
-    return (slices, rows, columns), flips, (left, top)
 
 
 def _cut(view: View, margin: float) -> View:

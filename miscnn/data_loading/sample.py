@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from miscnn._scratch import Scratch
+from miscnn._viewer.packing import PLANE, SLICES
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.label_mapping import proposal
 from miscnn.exceptions import GridMismatchError, LabelError, SampleError
+
+if TYPE_CHECKING:
+    from miscnn.data_loading._showing import SampleView
 
 # No unsigned integer of NumPy's holds this.
 _TOO_LARGE = 1 << 64
@@ -190,6 +194,40 @@ class Sample:
         other.details = dict(self.details)
         other.extended = dict(self.extended)
         return other
+
+    def show(
+        self,
+        class_names: Mapping[int, str] | Sequence[str] | None = None,
+        *,
+        plane: int = PLANE,
+        slices: int = SLICES,
+    ) -> SampleView:
+        """Show the slices, with segmentation and prediction if there are any.
+
+        In a notebook the result is a viewer: wheel and arrow keys go through the slices,
+        dragging with the right button changes the window. Elsewhere ``.save(path)`` writes it as
+        a page. The volume is made small for it, and labels so that no object vanishes.
+
+        Parameters
+        ----------
+        class_names : sequence or mapping, optional
+            One name per class, background first; or names by label.
+        plane, slices : int
+            Most pixels along the longer edge of a slice (of a 2D image five times as many), and
+            most slices.
+
+        Returns
+        -------
+        SampleView
+        """
+        from miscnn.data_loading._showing import show  # it needs Pillow
+
+        return show(self, class_names, plane, slices)
+
+    def _repr_html_(self) -> str:
+        from miscnn.data_loading._showing import sample_html
+
+        return sample_html(self)
 
     @property
     def img_data(self) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,36 @@ def samples() -> list[str]:
 def predicted() -> Any:
     """The function that tells what the model predicts."""
     return moved
+
+
+@pytest.fixture(scope="session")
+def scored_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An evaluation of three subjects with previews; slice k of each image is 20 k + 10."""
+    from miscnn.evaluation.detailed_validation import score_sample, write_scores
+    from miscnn.evaluation.preview import FOLDER, write_preview
+    from miscnn.evaluation.summary import ScoreTable
+
+    folder = tmp_path_factory.mktemp("scored") / "evaluated"
+    names = ["background", "liver", "<b>tumour</b>"]
+    rows = []
+    for shift, index in enumerate(["case_a", "case_b", "<script>alert(1)</script>"]):
+        image = np.zeros((20, 24, 10), np.float32) + 20.0 * np.arange(10, dtype=np.float32) + 10.0
+        truth = np.zeros((20, 24, 10), np.uint8)
+        truth[4:12, 6:16, 2:8] = 1
+        truth[8:10, 8:10, 4:6] = 2
+        sample = Sample(index, image, 1, 3, Geometry.from_spacing(image.shape, (1.0, 1.0, 3.0)))
+        sample.add_segmentation(truth)
+        prediction = np.roll(truth, shift, axis=0)
+        if shift == 2:
+            prediction[prediction == 2] = 1  # distances of class 2 are infinite
+        sample.add_prediction(prediction)
+        rows += score_sample(sample, names)
+        write_preview(sample, folder / FOLDER, names)
+    write_scores(ScoreTable(rows), folder)
+    return folder
+
+
+@pytest.fixture
+def scored_folder(scored_once: Path, tmp_path: Path) -> Path:
+    """The same, for a test that changes it."""
+    return Path(shutil.copytree(scored_once, tmp_path / "evaluated"))
