@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -27,8 +27,13 @@ from miscnn.exceptions import MiscnnError
 if TYPE_CHECKING:
     from miscnn.data_loading.data_io import DataIO
     from miscnn.evaluation import ScoreTable, Summary
+    from miscnn.evaluation._sample_scores import SampleScores
+    from miscnn.evaluation.scoring import Scoring
+    from miscnn.processing.regions import Regions
 
-_TABLES = ("scores.tsv", "detailed_validation.tsv", "summary.tsv")
+_TABLES = (
+    "scores.tsv", "detailed_validation.tsv", "summary.tsv", "lesions.tsv", "calibration.tsv",
+)  # fmt: skip
 _PIPELINES = (".toml", ".yaml", ".yml")
 
 
@@ -53,6 +58,37 @@ _PIPELINES = (".toml", ".yaml", ".yml")
     help="Folder for the tables (and for predictions). Default: evaluation; of a pipeline FILE "
     "what it says.",
 )
+@click.option(
+    "--metrics",
+    metavar="NAMES",
+    help="Scores to compute, with commas between them, such as dice,nsd,cldice; 'all' for all. "
+    "Default: all but boundary_iou and cldice, which take longer.",
+)
+@click.option(
+    "--nsd-tolerance",
+    "tolerances",
+    metavar="MM",
+    type=float,
+    multiple=True,
+    help="Tolerance of the surface Dice in mm; may be given several times. Default: 2.",
+)
+@click.option("--lesions", is_flag=True, help="Also match and count lesions (lesions.tsv).")
+@click.option(
+    "--lesion-iou",
+    metavar="IOU",
+    type=float,
+    help="Overlap from which on a lesion counts as found. Default: 0.1.",
+)
+@click.option(
+    "--calibration",
+    is_flag=True,
+    help="Also judge the probabilities of the network (calibration.tsv); with --bundle.",
+)
+@click.option(
+    "--no-previews",
+    is_flag=True,
+    help="Write no small copies of the subjects, by which a report shows slices.",
+)
 @MODULE_OPTION
 @DIGEST_OPTION
 @QUIET_OPTION
@@ -64,6 +100,12 @@ def evaluate(
     predictions: str | None,
     bundle: str | None,
     output: str | None,
+    metrics: str | None,
+    tolerances: tuple[float, ...],
+    lesions: bool,
+    lesion_iou: float | None,
+    calibration: bool,
+    no_previews: bool,
     modules: tuple[str, ...],
     digest: str | None,
     as_json: bool,
@@ -76,15 +118,20 @@ def evaluate(
     evaluation is run: networks are trained and scored under cross-validation, no bundle is made.
 
     Prints mean, spread, worst case and 95 % interval of every score, and writes scores.tsv,
-    detailed_validation.tsv and summary.tsv. The exit status is 0 if all subjects were scored, 1
+    detailed_validation.tsv and summary.tsv, and small copies of the subjects, which 'miscnn report'
+    shows. The exit status is 0 if all subjects were scored, 1
     if some could not be, 2 if it cannot be done.
     """
     quiet = quiet or as_json
     verbose = int(not quiet and is_watched())
     failed: dict[str, str] = {}
     if Path(target).suffix.lower() in _PIPELINES:
-        for name, value in (("--predictions", predictions), ("--bundle", bundle)):
-            if value is not None:
+        for name, value in (
+            ("--predictions", predictions), ("--bundle", bundle), ("--metrics", metrics),
+            ("--nsd-tolerance", tolerances), ("--lesions", lesions), ("--lesion-iou", lesion_iou),
+            ("--calibration", calibration), ("--no-previews", no_previews),
+        ):  # fmt: skip
+            if value not in (None, False, ()):
                 raise click.UsageError(f"{name} is for a data set, and {target} is a pipeline")
         if options_given:
             raise click.UsageError(
@@ -98,19 +145,56 @@ def evaluate(
                 "say what is to be scored: --predictions FOLDER, or --bundle BUNDLE"
             )
         folder = Path(output or "evaluation")
+        if calibration and bundle is None:
+            raise click.UsageError(
+                "--calibration judges probabilities, which label maps do not hold: it needs "
+                "--bundle BUNDLE"
+            )
+        scoring = _scoring(metrics, tolerances, lesions, lesion_iou, calibration)
+        asked = _Asked(folder, scoring, not no_previews, verbose)
         if predictions is not None:
             data_set = _labelled(open_data_set())
             if not quiet:
                 show_heading(data_set, data_set.data_io.interface.classes)
-            table, failed = _scored(data_set.data_io, predictions, verbose)
+            found, failed = _scored(data_set.data_io, predictions, asked)
         else:
             assert bundle is not None  # see above
             load_keras_quietly(speaker(quiet))
-            table, failed = _predicted(bundle, open_data_set, folder, verbose, modules, digest)
-        _write(table, folder)
+            found, failed = _predicted(bundle, open_data_set, asked, modules, digest)
+        table = _write(found, asked)
     _show(table.summary(), folder, failed, as_json, quiet)
     if failed:
         click.get_current_context().exit(1)
+
+
+class _Asked(NamedTuple):
+    """What is to be done with the predictions."""
+
+    folder: Path
+    scoring: Scoring
+    previews: bool
+    verbose: int
+
+
+def _scoring(
+    metrics: str | None,
+    tolerances: tuple[float, ...],
+    lesions: bool,
+    lesion_iou: float | None,
+    calibration: bool,
+) -> Scoring:
+    from miscnn.evaluation.scoring import Scoring
+
+    given: dict[str, Any] = {"lesions": lesions, "calibration": calibration}
+    if metrics is not None:
+        given["metrics"] = tuple(name.strip() for name in metrics.split(",") if name.strip())
+    if tolerances:
+        given["nsd_tolerances_mm"] = tolerances
+    if lesion_iou is not None:
+        if not lesions:
+            raise click.UsageError("--lesion-iou says when a lesion is found; give --lesions, too")
+        given["lesion_iou"] = lesion_iou
+    return Scoring(**given)
 
 
 def _cross_validated(
@@ -144,40 +228,55 @@ def _labelled(data_set: OpenedDataSet) -> OpenedDataSet:
     return data_set
 
 
-def _scored(data_io: DataIO, predictions: str, verbose: int) -> tuple[ScoreTable, dict[str, str]]:
+def _scored(
+    data_io: DataIO, predictions: str | Path, asked: _Asked, regions: Regions | None = None
+) -> tuple[list[SampleScores], dict[str, str]]:
     from tqdm.auto import tqdm
 
-    from miscnn.evaluation.detailed_validation import load_predicted, score_sample
-    from miscnn.evaluation.summary import ScoreRow, ScoreTable
+    from miscnn.evaluation._probabilities import read_probabilities
+    from miscnn.evaluation._sample_scores import sample_scores
+    from miscnn.evaluation.detailed_validation import load_predicted
+    from miscnn.evaluation.preview import FOLDER, write_preview
     from miscnn.exceptions import reason_of
 
-    rows: list[ScoreRow] = []
+    found: list[SampleScores] = []
     failed: dict[str, str] = {}
     names = data_io.interface.class_names
-    for index in tqdm(data_io.indices_list, desc="scoring", unit="sample", disable=not verbose):
+    indices, scoring = data_io.indices_list, asked.scoring
+    for index in tqdm(indices, desc="scoring", unit="sample", disable=not asked.verbose):
         try:
-            rows.extend(score_sample(load_predicted(data_io, index, predictions), names))
+            sample = load_predicted(data_io, index, predictions)
+            given = (
+                read_probabilities(data_io, index, Path(predictions))
+                if scoring.calibration
+                else None
+            )
+            scores = sample_scores(sample, names, 0, regions, scoring, given)
+            if asked.previews:
+                write_preview(sample, asked.folder / FOLDER, names)
+            found.append(scores)
         except (MiscnnError, OSError) as error:
             failed[index] = reason_of(error, index)
-    return ScoreTable(rows), failed
+    return found, failed
 
 
 def _predicted(
     bundle: str,
     open_data_set: Callable[..., OpenedDataSet],
-    folder: Path,
-    verbose: int,
+    asked: _Asked,
     modules: tuple[str, ...],
     digest: str | None,
-) -> tuple[ScoreTable, dict[str, str]]:
+) -> tuple[list[SampleScores], dict[str, str]]:
     """Predict all subjects of the data set, and score what was written."""
+    from miscnn.evaluation._probabilities import predict_with_probabilities
     from miscnn.exceptions import PredictionError, reason_of
     from miscnn.neural_network.bundle import load
     from miscnn.pipeline._modules import imported_names
 
+    target = asked.folder / "predictions"
     model = load(
         bundle,
-        output_path=str(folder / "predictions"),
+        output_path=str(target),
         modules=imported_names(modules),
         digest=digest,
     )
@@ -192,23 +291,27 @@ def _predicted(
     model.preprocessor.data_io = data_io
     missing: dict[str, str] = {}
     try:
-        model.predict(
-            data_io.get_indiceslist(), output_path=folder / "predictions", verbose=verbose
-        )
+        if asked.scoring.calibration:
+            predict_with_probabilities(model, data_io.get_indiceslist(), target, asked.verbose)
+        else:
+            model.predict(data_io.get_indiceslist(), output_path=target, verbose=asked.verbose)
     except PredictionError as error:
         missing = {index: reason_of(e, index) for index, e in error.failures.items()}
-    table, failed = _scored(data_io, str(folder / "predictions"), verbose)
-    return table, {**failed, **missing}
+    found, failed = _scored(data_io, target, asked, model.preprocessor.regions)
+    return found, {**failed, **missing}
 
 
-def _write(table: ScoreTable, folder: Path) -> None:
-    from miscnn.evaluation.detailed_validation import write_scores
+def _write(found: list[SampleScores], asked: _Asked) -> ScoreTable:
+    from miscnn.evaluation.detailed_validation import discard_previews, write_tables
+    from miscnn.evaluation.summary import ScoreTable
 
-    if table:
-        write_scores(table, folder)
-        return
+    scored = list(dict.fromkeys(row.sample for each in found for row in each.rows))
+    discard_previews(asked.folder, scored if asked.previews else ())
+    if found:
+        return write_tables(found, asked.folder, asked.scoring)
     for name in _TABLES:  # those of an earlier run are not of these predictions
-        (folder / name).unlink(missing_ok=True)
+        (asked.folder / name).unlink(missing_ok=True)
+    return ScoreTable([])
 
 
 def _show(

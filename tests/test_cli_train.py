@@ -453,12 +453,32 @@ def test_evaluate_predictions_a_bundle_and_a_pipeline(folder: Path, tmp_path: Pa
     assert not (tmp_path / "d" / "bundle").exists()
 
 
+def test_evaluate_asks_for_scores(folder: Path, tmp_path: Path) -> None:
+    bundle, data = folder / "out" / "bundle", folder / "data"
+    options = ("--metrics", "dice, nsd", "--nsd-tolerance", "1", "--nsd-tolerance", "3.5")
+    more = ("--lesions", "--lesion-iou", "0.3", "--calibration", "--no-previews")
+    done = run("evaluate", data, "--bundle", bundle, "--output", tmp_path, *options, *more)
+    assert done.exit_code == 0, done.output
+    header, *lines = (tmp_path / "scores.tsv").read_text().splitlines()
+    place = header.split("\t").index("metric")
+    names = {line.split("\t")[place] for line in lines}
+    assert {"dice", "nsd_1mm", "nsd_3.5mm", "lesion_f1", "ece", "brier"} <= names
+    assert not {"hd95_mm", "nsd_2mm"} & names
+    assert (tmp_path / "lesions.tsv").is_file()
+    assert (tmp_path / "calibration.tsv").is_file()
+    assert not (tmp_path / "previews").exists()
+
+
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
         ("data", [], "say what is to be scored: --predictions FOLDER, or --bundle BUNDLE"),
         ("data", ["--predictions", "data", "--bundle", "out/bundle"], "say what is to be scored"),
         ("p.toml", ["--bundle", "out/bundle"], "--bundle is for a data set"),
+        ("p.toml", ["--lesions"], "--lesions is for a data set"),
+        ("data", ["--predictions", "data", "--calibration"], "it needs --bundle BUNDLE"),
+        ("data", ["--predictions", "data", "--lesion-iou", "0.3"], "give --lesions, too"),
+        ("data", ["--predictions", "data", "--metrics", "dise"], "metrics holds 'dise'"),
         ("p.toml", ["--classes", "3"], "--classes: of a pipeline the file says"),
         ("data", ["--predictions", "data", "--set", "nonsense=1"], "does not know nonsense"),
     ],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
+from miscnn.evaluation._boxes import extent, joint_box
 from miscnn.exceptions import ConfigurationError
 
 # Weighted means of overlapping windows in float32 end a little beside of 0 and 1.
@@ -18,9 +18,15 @@ _TOLERANCE = 1e-4
 def as_masks(
     truth: ArrayLike, prediction: ArrayLike
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    first, second = np.asarray(truth) != 0, np.asarray(prediction) != 0
+    first, second = (_as_mask(array) for array in (truth, prediction))
     check_shapes(first, second)
     return first, second
+
+
+def _as_mask(array: ArrayLike) -> NDArray[np.bool_]:
+    values = np.asarray(array)
+    mask: NDArray[np.bool_] = values if values.dtype.kind == "b" else values != 0
+    return mask
 
 
 def as_probabilities(values: ArrayLike, name: str) -> NDArray[Any]:
@@ -94,16 +100,6 @@ def labels_to_score(classes: int | Sequence[int]) -> list[int]:
     return labels
 
 
-def joint_box(boxes: Iterable[tuple[slice, ...] | None], ndim: int) -> tuple[slice, ...]:
-    found = [box for box in boxes if box is not None]
-    if not found:
-        return (slice(0, 0),) * ndim
-    return tuple(
-        slice(min(part.start for part in parts), max(part.stop for part in parts))
-        for parts in zip(*found, strict=True)
-    )
-
-
 def mask_of(array: NDArray[Any], labels: Sequence[int]) -> NDArray[np.bool_]:
     mask: NDArray[np.bool_] = array == labels[0] if len(labels) == 1 else np.isin(array, labels)
     return mask
@@ -112,6 +108,5 @@ def mask_of(array: NDArray[Any], labels: Sequence[int]) -> NDArray[np.bool_]:
 def cut_to_object(
     truth: NDArray[np.bool_], prediction: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    found = ndimage.find_objects((truth | prediction).view(np.uint8), max_label=1)[0]
-    box = found if found is not None else (slice(0, 0),) * truth.ndim
+    box = joint_box((extent(mask) for mask in (truth, prediction)), truth.ndim)
     return truth[box], prediction[box]

@@ -1,72 +1,80 @@
 """Distances between the surfaces of two masks.
 
-The one place that knows what a surface is, so that another definition can take its place
-without touching a score. Here: the surface of a mask are its border voxels, those with at
-least one face neighbour outside the mask. What lies outside the image is outside the mask,
-so that a surface is closed where an object touches the border of the image. Distances are
-measured between voxel centres, in mm.
+The one place that knows what a surface is: the surfels of :mod:`miscnn.evaluation._surfels`.
+What lies outside of the image is outside of the mask, so that a surface is closed where an object
+touches the border of the image. Distances are measured between surfels, in mm, and each counts
+with the area of its surfel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import edt
 import numpy as np
 from numpy.typing import NDArray
+
+from miscnn.evaluation._nearest import Spread, margin_of, nearest
+from miscnn.evaluation._surfels import surfels
+
+# A share of the area that rounding takes for another.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceDistances:
-    """Distances in mm from each surface to the nearest point of the other.
+    """How much of each surface lies how far from the other.
 
     Attributes
     ----------
-    from_truth : ndarray
-        One distance per surface voxel of the truth, float64. Infinite where the prediction
-        is empty; no element where the truth is empty.
-    from_prediction : ndarray
-        The same the other way round.
+    from_truth, from_prediction : Spread
+        Distances in mm to the nearest surfel of the other mask, and the areas at each. Infinite if
+        there is none; empty if the mask itself is.
     """
 
-    from_truth: NDArray[np.float64]
-    from_prediction: NDArray[np.float64]
+    from_truth: Spread
+    from_prediction: Spread
 
     def hausdorff(self, percentile: float) -> float:
-        """Return the larger of the two directed percentiles (linear interpolation).
+        """Return the larger of the two directed percentiles.
 
+        That is the smallest distance within which so many percent of the area of a surface lie.
         NaN if both masks are empty, infinite if one is.
         """
-        both = (self.from_truth, self.from_prediction)
-        if not all(d.size for d in both):
-            return self._without_a_surface()
-        return float(max(np.percentile(d, percentile) for d in both))
+        return self._unless_empty(lambda: max(_within(each, percentile) for each in self._both()))
 
     def mean(self) -> float:
-        """Return the mean over the surface voxels of both masks together.
+        """Return the mean over the area of both surfaces; NaN and infinite as above."""
+        return self._unless_empty(lambda: self._mean_of(lambda distances: distances))
 
-        NaN if both masks are empty, infinite if one is.
+    def root_mean_square(self) -> float:
+        """Return the root of the mean square over the area of both surfaces."""
+        return self._unless_empty(lambda: math.sqrt(self._mean_of(np.square)))
+
+    def share_within(self, tolerance: float) -> float:
+        """Return the share of the area of both surfaces that is not farther than a tolerance.
+
+        NaN if both masks are empty, 0 if one is.
         """
-        n = self.from_truth.size + self.from_prediction.size
-        if not (self.from_truth.size and self.from_prediction.size):
-            return self._without_a_surface()
-        return float((self.from_truth.sum() + self.from_prediction.sum()) / n)
+        if not self._areas():
+            return math.nan
+        near = (float(s.areas[s.distances <= tolerance].sum()) for s in self._both())
+        return min(1.0, sum(near) / self._areas())
 
-    def _without_a_surface(self) -> float:
-        return float("inf") if self.from_truth.size or self.from_prediction.size else float("nan")
+    def _both(self) -> tuple[Spread, Spread]:
+        return self.from_truth, self.from_prediction
 
+    def _areas(self) -> float:
+        return sum(float(each.areas.sum()) for each in self._both())
 
-def border_voxels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the voxels of a mask that have a face neighbour outside it (or the image)."""
-    inside = mask.copy()
-    for axis in range(mask.ndim):
-        source, target = np.moveaxis(mask, axis, 0), np.moveaxis(inside, axis, 0)
-        target[1:] &= source[:-1]
-        target[:-1] &= source[1:]
-        target[:1] = False
-        target[-1:] = False
-    return mask & ~inside
+    def _mean_of(self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> float:
+        total = sum(float(each.areas @ function(each.distances)) for each in self._both())
+        return total / self._areas()
+
+    def _unless_empty(self, value: Callable[[], float]) -> float:
+        empty = [not len(each.areas) for each in self._both()]
+        return math.nan if all(empty) else math.inf if any(empty) else value()
 
 
 def surface_distances(
@@ -81,26 +89,15 @@ def surface_distances(
         result and is the caller's business.
     spacing : sequence of float
         Voxel size per axis in mm.
-
-    Notes
-    -----
-    One exact Euclidean distance transform per mask (package ``edt``, float32: relative error
-    about 1e-7) serves all scores.
     """
-    truth_surface, prediction_surface = border_voxels(truth), border_voxels(prediction)
-    return SurfaceDistances(
-        from_truth=_distances(truth_surface, prediction_surface, spacing),
-        from_prediction=_distances(prediction_surface, truth_surface, spacing),
-    )
+    margin = margin_of(spacing)
+    first, second = (surfels(mask, spacing, margin) for mask in (truth, prediction))
+    return SurfaceDistances(nearest(first, second, spacing), nearest(second, first, spacing))
 
 
-def _distances(
-    source: NDArray[np.bool_], target: NDArray[np.bool_], spacing: Sequence[float]
-) -> NDArray[np.float64]:
-    n = int(np.count_nonzero(source))
-    if n == 0 or not target.any():
-        return np.full(n, np.inf)
-    # edt measures the way to the nearest zero; it expects C order for the spacing's order.
-    free = np.logical_not(target, order="C")
-    distance = edt.edt(free, anisotropy=tuple(map(float, spacing)), black_border=False)
-    return np.asarray(distance[source], dtype=np.float64)
+def _within(spread: Spread, percentile: float) -> float:
+    if percentile >= 100:  # however small the last area is
+        return float(spread.distances[-1])
+    shares = np.cumsum(spread.areas)
+    position = np.searchsorted(shares, (percentile / 100.0 - _ROUNDING) * shares[-1])
+    return float(spread.distances[position])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,12 +13,39 @@ from tqdm.auto import tqdm
 
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
-from miscnn.evaluation.scores import dice, score_subject
-from miscnn.evaluation.summary import ScoreRow, ScoreTable
-from miscnn.exceptions import ConfigurationError, GridMismatchError, SampleError
-from miscnn.processing.regions import Regions
+from miscnn.evaluation._probabilities import predict_with_probabilities, read_probabilities
+from miscnn.evaluation._sample_scores import (
+    ClassNames,
+    SampleScores,
+    class_names_by_label,
+    sample_scores,
+    score_sample,
+    without_ignored,
+)
+from miscnn.evaluation.calibration_table import CalibrationTable
+from miscnn.evaluation.lesion_table import LesionTable
+from miscnn.evaluation.preview import FOLDER as PREVIEWS
+from miscnn.evaluation.preview import preview_name, write_preview
+from miscnn.evaluation.scores import dice
+from miscnn.evaluation.scoring import Scoring
+from miscnn.evaluation.summary import ScoreTable
 
-ClassNames = Mapping[int, str] | Sequence[str] | None
+__all__ = [
+    "ClassNames",
+    "EvaluatedModel",
+    "EvaluationData",
+    "EvaluationInterface",
+    "class_names_by_label",
+    "compute_dice",
+    "detailed_validation",
+    "discard_previews",
+    "load_predicted",
+    "names_or_those_of_the_data",
+    "score_sample",
+    "without_ignored",
+    "write_scores",
+    "write_tables",
+]
 
 
 class EvaluationInterface(Protocol):
@@ -111,6 +138,8 @@ def detailed_validation(
     class_names: ClassNames = None,
     fold: int = 0,
     verbose: int = 1,
+    scoring: Scoring | None = None,
+    previews: bool = True,
 ) -> ScoreTable:
     """Predict subjects, read the predictions back and score each of them.
 
@@ -121,7 +150,8 @@ def detailed_validation(
     model : NeuralNetwork
     evaluation_path : path
         Gets ``detailed_validation.tsv`` (one line per subject, columns
-        ``<metric>_class-<label>``), ``scores.tsv`` (the tidy table) and ``summary.tsv``.
+        ``<metric>_class-<label>``), ``scores.tsv`` (the tidy table) and ``summary.tsv``; of
+        lesions ``lesions.tsv``, of probabilities ``calibration.tsv``.
     output_path : path, optional
         Folder for the predictions. Default: ``<evaluation_path>/predictions``.
     class_names : sequence or mapping, optional
@@ -131,32 +161,81 @@ def detailed_validation(
         Number in the column ``fold``.
     verbose : int
         0 shows no progress bar.
+    scoring : Scoring, optional
+        Which scores. With ``calibration=True`` the model writes its probabilities beside the label
+        maps (``<index>_probabilities…``, as many float32 volumes as there are classes); they are
+        read back one subject at a time, and stay.
+    previews : bool
+        Whether a small copy of each subject is written to ``<evaluation_path>/previews``, which
+        reports show.
 
     Returns
     -------
     ScoreTable
-        All scores of all foreground classes (:mod:`miscnn.evaluation.scores`), volume by volume
+        The scores of all foreground classes (:mod:`miscnn.evaluation.scores`), volume by volume
         in mm on the grid of the input; then those of the preprocessor's regions of several
         labels. The slices
         are those across the preprocessor's ``slice_axis``; where it gives none, across that of
         each scan's geometry.
+
+    Raises
+    ------
+    ConfigurationError
+        If calibration is asked for of a model that gives no probabilities.
     """
+    scoring = Scoring() if scoring is None else scoring
     class_names = names_or_those_of_the_data(class_names, model)
     names = class_names_by_label(class_names, model.preprocessor.data_io.interface.classes)
     folder = Path(evaluation_path)
     target = folder / "predictions" if output_path is None else Path(output_path)
     samples = [str(index) for index in validation_samples]
-    model.predict(samples, output_path=target, verbose=verbose)
-    rows: list[ScoreRow] = []
+    if scoring.calibration:
+        predict_with_probabilities(model, samples, target, verbose)
+    else:
+        model.predict(samples, output_path=target, verbose=verbose)
+    found: list[SampleScores] = []
+    data_io = model.preprocessor.data_io
     slice_axis = getattr(model.preprocessor, "slice_axis", None)
     regions = getattr(model.preprocessor, "regions", None)
     for index in tqdm(samples, desc="scoring", unit="sample", disable=not verbose):
-        sample = load_predicted(model.preprocessor.data_io, index, target)
+        sample = load_predicted(data_io, index, target)
         if slice_axis is not None:
             sample.geometry = sample.geometry.with_slice_axis(slice_axis)
-        rows.extend(score_sample(sample, names, fold, regions))
-    table = ScoreTable(rows)
+        probabilities = read_probabilities(data_io, index, target) if scoring.calibration else None
+        found.append(sample_scores(sample, names, fold, regions, scoring, probabilities))
+        if previews:
+            write_preview(sample, folder / PREVIEWS, names)
+    discard_previews(folder, samples if previews else ())
+    return write_tables(found, folder, scoring)
+
+
+def discard_previews(folder: Path, keep: Collection[str] = ()) -> None:
+    """Remove the previews of an earlier run: they show other predictions."""
+    names = {preview_name(index) for index in keep}
+    for path in (folder / PREVIEWS).glob("*.npz"):
+        if path.name not in names:
+            path.unlink()
+    if (folder / PREVIEWS).is_dir() and not any((folder / PREVIEWS).iterdir()):
+        (folder / PREVIEWS).rmdir()
+
+
+def write_tables(found: Sequence[SampleScores], folder: Path, scoring: Scoring) -> ScoreTable:
+    """Write all tables of a set of subjects, and remove those of an earlier run; return the first.
+
+    What was not asked for is not there.
+    """
+    table = ScoreTable([row for each in found for row in each.rows])
     write_scores(table, folder)
+    lesions = LesionTable([row for each in found for row in each.lesions])
+    calibration = CalibrationTable([row for each in found for row in each.calibration])
+    for wanted, name, more in (
+        (scoring.lesions, "lesions.tsv", lesions),
+        (scoring.calibration, "calibration.tsv", calibration),
+    ):
+        if wanted:
+            more.to_tsv(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
     return table
 
 
@@ -174,106 +253,11 @@ def load_predicted(data_io: EvaluationData, index: str, output_path: str | Path)
     return sample
 
 
-def score_sample(
-    sample: Sample,
-    class_names: ClassNames = None,
-    fold: int = 0,
-    regions: Regions | None = None,
-) -> list[ScoreRow]:
-    """Score the prediction of a sample against its segmentation.
-
-    Regions, which are unions of labels, follow after the classes under their own names; in place
-    of a label they have ``classes`` plus their number. Those of a single label are that class
-    already and are not scored again. One that is called like a class is told as ``<name>
-    (region)``. Voxels of the data set's ignore label count as background in both, see
-    :func:`without_ignored`.
-
-    Raises
-    ------
-    SampleError
-        If either is missing.
-    GridMismatchError
-        If they have different shapes.
-    """
-    if sample.segmentation is None or sample.prediction is None:
-        missing = "segmentation" if sample.segmentation is None else "prediction"
-        raise SampleError(sample.index, f"there is no {missing}; scores need both")
-    truth, prediction = sample.segmentation[..., 0], sample.prediction
-    if prediction.shape != truth.shape:
-        raise GridMismatchError(
-            sample.index,
-            f"the prediction has shape {prediction.shape}, the segmentation {truth.shape}; "
-            "scores are computed on the grid of the input, from label maps",
-        )
-    truth, prediction = without_ignored(truth, prediction, sample.ignore_label)
-    names = class_names_by_label(class_names, sample.classes)
-    geometry = sample.geometry
-    n_slices, thickness = _slices(geometry)
-    axis = geometry.slice_axis if geometry.ndim == 3 else None
-    unions: dict[int, tuple[int, ...]] = {}
-    for number, (name, labels) in enumerate(regions.regions if regions else (), sample.classes):
-        if len(labels) > 1:
-            taken = name in names.values()
-            names[number], unions[number] = f"{name} (region)" if taken else name, labels
-    return [
-        ScoreRow(fold, sample.index, label, names[label], metric, value, n_slices, thickness)
-        for label, metric, value in score_subject(
-            truth, prediction, sample.classes, geometry.spacing, axis, unions
-        )
-    ]
-
-
-def without_ignored(
-    truth: NDArray[Any], prediction: NDArray[Any], ignore_label: int | None
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return both label maps with the background where the truth has the ignore label.
-
-    What was predicted there is neither right nor wrong; volumes and surfaces are those of what
-    is left. The arrays themselves are returned if there is no such voxel.
-    """
-    if ignore_label is None:
-        return truth, prediction
-    ignored = truth == ignore_label
-    if not ignored.any():
-        return truth, prediction
-    background = np.zeros((), dtype=truth.dtype)
-    return (
-        np.where(ignored, background, truth),
-        np.where(ignored, background.astype(prediction.dtype), prediction),
-    )
-
-
 def names_or_those_of_the_data(class_names: ClassNames, model: EvaluatedModel) -> ClassNames:
     """Return the names that were given, else the data interface's ``class_names`` if it has any."""
     if class_names is not None:
         return class_names
     return getattr(model.preprocessor.data_io.interface, "class_names", None)
-
-
-def class_names_by_label(class_names: ClassNames, classes: int) -> dict[int, str]:
-    """Return a name for each class; those without one are called ``class-<label>``.
-
-    Raises
-    ------
-    ConfigurationError
-        If there are names for more or fewer classes than there are.
-    """
-    names = {label: f"class-{label}" for label in range(classes)}
-    if class_names is None:
-        return names
-    if not isinstance(class_names, Mapping):
-        if isinstance(class_names, str) or len(class_names) != classes:
-            raise ConfigurationError(
-                f"class_names must hold one name for each of the {classes} classes, background "
-                f"first, got {class_names!r}"
-            )
-        class_names = dict(enumerate(class_names))
-    unknown = sorted(set(class_names) - set(names))
-    if unknown:
-        raise ConfigurationError(
-            f"class_names has names for the labels {unknown}, but there are only 0 … {classes - 1}"
-        )
-    return {**names, **{label: str(name) for label, name in class_names.items()}}
 
 
 def compute_dice(truth: NDArray[Any], pred: NDArray[Any], classes: int) -> list[float]:
@@ -283,10 +267,3 @@ def compute_dice(truth: NDArray[Any], pred: NDArray[Any], classes: int) -> list[
     """
     truth, pred = np.squeeze(truth), np.squeeze(pred)
     return [dice(truth == label, pred == label) for label in range(classes)]
-
-
-def _slices(geometry: Geometry) -> tuple[int, float]:
-    # A 2D image is one slice of unknown thickness.
-    if geometry.ndim == 2:
-        return 1, float("nan")
-    return geometry.n_slices, geometry.slice_thickness

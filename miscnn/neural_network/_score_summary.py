@@ -21,10 +21,26 @@ WORST = {
     "dice_roi": "low",
     "jaccard": "low",
     "sensitivity": "low",
+    "specificity": "low",
     "precision": "low",
     "volume_error": "far from zero",
+    "volume_similarity": "low",
+    "hd_mm": "high",
     "hd95_mm": "high",
     "assd_mm": "high",
+    "rmsd_mm": "high",
+    "nsd_2mm": "low",
+    "centroid_distance_mm": "high",
+    "boundary_iou": "low",
+    "cldice": "low",
+    "lesion_fp": "high",
+    "lesion_fn": "high",
+    "lesion_sensitivity": "low",
+    "lesion_precision": "low",
+    "lesion_f1": "low",
+    "panoptic_quality": "low",
+    "ece": "high",
+    "brier": "high",
 }
 """Which values of a score are bad; others judge nothing."""
 
@@ -158,7 +174,8 @@ def _summary(label: str, name: str, metric: str, values: Sequence[float]) -> dic
 
 
 def _worst(metric: str, values: Sequence[float]) -> float:
-    bad = WORST.get(metric)
+    # The surface Dice has a tolerance in its name.
+    bad = "low" if metric.startswith("nsd_") else WORST.get(metric)
     if bad is None:
         return math.nan
     return min(values) if bad == "low" else max(values, key=abs) if bad != "high" else max(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,20 @@ import pytest
 
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
-from miscnn.evaluation import ScoreTable, detailed_validation, score_sample
+from miscnn.evaluation import (
+    CalibrationTable,
+    LesionTable,
+    ScoreTable,
+    detailed_validation,
+    score_sample,
+)
 from miscnn.evaluation.detailed_validation import class_names_by_label, compute_dice
+from miscnn.evaluation.preview import read_preview
 from miscnn.evaluation.scores import dice
+from miscnn.evaluation.scoring import Scoring
 from miscnn.exceptions import ConfigurationError, GridMismatchError, SampleError
+
+from .conftest import FakeModel
 
 
 def test_scores_come_from_the_files_that_were_written(
@@ -124,3 +135,86 @@ def test_names_of_the_data_are_the_default(model: Any, predicted: Any, tmp_path:
     given = {2: "lesion"}
     table = detailed_validation(["case_3"], model, tmp_path, class_names=given, verbose=0)
     assert {row.class_name for row in table.rows} == {"class-1", "lesion"}
+
+
+class ProbableModel(FakeModel):
+    """Says of what it predicts that it is sure by 0.8, in files beside the label maps."""
+
+    def predict(
+        self,
+        samples: Sequence[str],
+        *,
+        output_path: str | Path,
+        verbose: int,
+        outputs: Sequence[str] = ("labels",),
+    ) -> None:
+        super().predict(samples, output_path=output_path, verbose=verbose)
+        for index in samples if "probabilities" in outputs else ():
+            labels = self.preprocessor.data_io.load_prediction(index, output_path)
+            sure = np.where(np.eye(3)[labels] > 0, 0.8, 0.1).astype(np.float32)
+            np.save(Path(output_path) / f"{index}_probabilities.npy", sure, allow_pickle=False)
+
+
+@pytest.fixture
+def probable(monkeypatch: pytest.MonkeyPatch) -> ProbableModel:
+    model = ProbableModel()
+    interface = model.preprocessor.data_io.interface
+    interface.named = lambda index, name: f"{index}_{name}"  # type: ignore[attr-defined]
+    return model
+
+
+def test_lesions_and_calibration(probable: ProbableModel, tmp_path: Path) -> None:
+    scoring = Scoring(metrics=("dice",), lesions=True, calibration=True)
+    table = detailed_validation(
+        ["case_0", "case_2"], probable, tmp_path, scoring=scoring, verbose=0
+    )
+    assert {row.metric for row in table} == {
+        "dice", "n_lesions_truth", "n_lesions_prediction", "lesion_tp", "lesion_fp", "lesion_fn",
+        "lesion_sensitivity", "lesion_precision", "lesion_f1", "panoptic_quality", "ece", "brier",
+    }  # fmt: skip
+    found = {(row.sample, row.label, row.metric): row.value for row in table}
+    assert found["case_0", 1, "dice"] == found["case_0", 1, "lesion_f1"] == 1
+    # It is always right, and sure by 0.8 or 0.1.
+    assert 0.1 < found["case_0", 1, "ece"] < 0.2
+    assert found["case_0", 2, "brier"] == pytest.approx(0.01, abs=0.002)
+    assert found["case_2", 1, "brier"] > found["case_0", 1, "brier"]
+    lesions = LesionTable.from_tsv(tmp_path / "lesions.tsv")
+    assert {row.sample for row in lesions} == {"case_0", "case_2"}
+    calibration = CalibrationTable.from_tsv(tmp_path / "calibration.tsv")
+    assert {row.label for row in calibration} >= {1, 2}
+    assert sorted(p.name for p in (tmp_path / "predictions").iterdir()) == [
+        "case_0.npy", "case_0_probabilities.npy", "case_2.npy", "case_2_probabilities.npy",
+    ]  # fmt: skip
+    # What is not asked for the next time is not left there as if it were of that run.
+    detailed_validation(["case_0"], probable, tmp_path, previews=False, verbose=0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "detailed_validation.tsv", "predictions", "scores.tsv", "summary.tsv",
+    ]  # fmt: skip
+
+
+def test_a_model_without_probabilities_is_named(model: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="FakeModel has no argument 'outputs'"):
+        detailed_validation(["case_0"], model, tmp_path, scoring=Scoring(calibration=True))
+    assert not model.calls
+    sample = load_predicted_sample()
+    with pytest.raises(ConfigurationError, match="there are none"):
+        score_sample(sample, scoring=Scoring(calibration=True))
+
+
+def load_predicted_sample() -> Sample:
+    sample = Sample("s", np.zeros((6, 6, 6)), 1, 2)
+    for add in (sample.add_segmentation, sample.add_prediction):
+        add(np.ones((6, 6, 6), dtype=np.uint8))
+    return sample
+
+
+def test_previews_are_those_of_the_last_run(model: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "previews"
+    detailed_validation(["case_0", "case_1"], model, tmp_path, verbose=0)
+    assert sorted(p.name for p in folder.iterdir()) == ["case_0.npz", "case_1.npz"]
+    assert read_preview(folder / "case_1.npz").index == "case_1"
+    detailed_validation(["case_1"], model, tmp_path, verbose=0)
+    assert [p.name for p in folder.iterdir()] == ["case_1.npz"]
+    (folder / "mine.txt").write_text("notes")
+    detailed_validation(["case_1"], model, tmp_path, previews=False, verbose=0)
+    assert [p.name for p in folder.iterdir()] == ["mine.txt"]

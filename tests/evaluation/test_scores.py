@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,51 +11,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from miscnn.evaluation import scores
+from miscnn.evaluation import _metrics, scores, scoring
 from miscnn.evaluation.scores import (
-    METRICS,
     average_symmetric_surface_distance,
+    boundary_iou,
+    centerline_dice,
+    centroid_distance,
     dice,
+    hausdorff_distance,
     hausdorff_distance_95,
     jaccard,
+    normalized_surface_dice,
     precision,
+    root_mean_square_surface_distance,
     score_subject,
     sensitivity,
+    specificity,
     squared_dice,
     volume_error,
     volume_ml,
+    volume_similarity,
 )
+from miscnn.evaluation.scoring import Scoring
 from miscnn.exceptions import ConfigurationError
 
-
-def brute_surface(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> NDArray[np.float64]:
-    """Positions in mm of the voxels with a face neighbour that is no object, voxel by voxel."""
-    found = []
-    for voxel in itertools.product(*map(range, mask.shape)):
-        if not mask[voxel]:
-            continue
-        for axis, step in itertools.product(range(mask.ndim), (-1, 1)):
-            neighbour = list(voxel)
-            neighbour[axis] += step
-            outside = not 0 <= neighbour[axis] < mask.shape[axis]
-            if outside or not mask[tuple(neighbour)]:
-                found.append([i * s for i, s in zip(voxel, spacing, strict=True)])
-                break
-    return np.array(found, dtype=float).reshape(-1, mask.ndim)
-
-
-def brute_distances(
-    truth: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing: tuple[float, ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    a, b = brute_surface(truth, spacing), brute_surface(prediction, spacing)
-    table = np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1))
-    return table.min(axis=1), table.min(axis=0)
+from .brute_surface import brute_distances
 
 
 @st.composite
 def pairs(draw: st.DrawFn) -> tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[float, ...]]:
     ndim = draw(st.integers(2, 3))
-    shape = tuple(draw(st.lists(st.integers(1, 6), min_size=ndim, max_size=ndim)))
+    shape = tuple(draw(st.lists(st.integers(1, 5), min_size=ndim, max_size=ndim)))
     spacing = tuple(draw(st.lists(st.floats(0.25, 10.0), min_size=ndim, max_size=ndim)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shares = draw(st.tuples(st.floats(0.05, 0.95), st.floats(0.05, 0.95)))
@@ -65,22 +51,34 @@ def pairs(draw: st.DrawFn) -> tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[
     return truth, prediction, spacing
 
 
-@settings(max_examples=150, deadline=None)
-@given(pairs())
+@settings(max_examples=30, deadline=None)
+@given(pairs(), st.floats(0.0, 12.0))
 def test_surface_scores_equal_brute_force(
-    pair: tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[float, ...]],
+    pair: tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[float, ...]], tolerance: float
 ) -> None:
     truth, prediction, spacing = pair
-    there, back = brute_distances(truth, prediction, spacing)
-    hd95 = max(np.percentile(there, 95), np.percentile(back, 95))
-    assd = np.concatenate([there, back]).mean()
-    assert hausdorff_distance_95(truth, prediction, spacing) == pytest.approx(hd95, rel=1e-5)
-    assert average_symmetric_surface_distance(truth, prediction, spacing) == pytest.approx(
-        assd, rel=1e-5
+    slow = brute_distances(truth, prediction, spacing)
+    # Far from a step of the distribution, where rounding decides.
+    tolerance = min(slow.there, key=lambda d: abs(d - tolerance)) * (1 + 1e-6) + 1e-6
+    expected = {
+        "hd_mm": slow.hausdorff(100),
+        "hd95_mm": slow.hausdorff(95),
+        "assd_mm": slow.mean(),
+        "rmsd_mm": slow.mean(2),
+    }
+    scoring = Scoring(metrics=(*expected, "nsd"), nsd_tolerances_mm=(tolerance,))
+    found = score_subject(truth, prediction, 2, spacing, scoring=scoring)
+    near = slow.within(tolerance)
+    assert [row.value for row in found] == pytest.approx([*expected.values(), near], abs=1e-6)
+    assert hausdorff_distance(truth, prediction, spacing) == found[0].value
+    assert hausdorff_distance_95(truth, prediction, spacing) == found[1].value
+    assert average_symmetric_surface_distance(truth, prediction, spacing) == found[2].value
+    assert root_mean_square_surface_distance(truth, prediction, spacing) == found[3].value
+    assert normalized_surface_dice(truth, prediction, spacing, tolerance) == found[4].value
+    percentile = min(100.0, 7 * tolerance + 1e-3)
+    assert hausdorff_distance(truth, prediction, spacing, percentile) == pytest.approx(
+        slow.hausdorff(percentile), abs=1e-6
     )
-    by_name = {row.metric: row.value for row in score_subject(truth, prediction, 2, spacing)}
-    assert by_name["hd95_mm"] == pytest.approx(hd95, rel=1e-5)
-    assert by_name["assd_mm"] == pytest.approx(assd, rel=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -96,32 +94,52 @@ def test_overlap_scores_equal_set_arithmetic(
     assert sensitivity(truth, prediction) == len(t & p) / len(t)
     assert precision(truth, prediction) == len(t & p) / len(p)
     assert volume_error(truth, prediction) == (len(p) - len(t)) / len(t)
+    assert volume_similarity(truth, prediction) == pytest.approx(
+        1 - abs(len(p) - len(t)) / (len(p) + len(t))
+    )
+    everything = set(np.ndindex(truth.shape))
+    if everything - t:
+        expected = len(everything - t - p) / len(everything - t)
+        assert specificity(truth, prediction) == expected
+    else:
+        assert math.isnan(specificity(truth, prediction))
 
 
+@pytest.mark.parametrize("n_classes", [4, 8])  # labels are found in two ways
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int64, np.float64, ">i2"])
 def test_scores_of_a_subject_equal_those_of_its_masks(
-    rng: np.random.Generator, order: str, dtype: str
+    rng: np.random.Generator, order: str, dtype: str, n_classes: int
 ) -> None:
     spacing = (0.7, 1.3, 5.0)
     maps = [np.zeros((14, 11, 9), dtype=dtype, order=order) for _ in range(2)]  # type: ignore[call-overload]
     for array in maps:
-        array[3:12, 2:9, 1:7] = rng.integers(0, 4, (9, 7, 6))
-    rows = score_subject(maps[0], maps[1], 4, spacing, slice_axis=2)
-    assert [row.label for row in rows] == [1] * 10 + [2] * 10 + [3] * 10
+        array[3:12, 2:9, 1:7] = rng.integers(0, n_classes, (9, 7, 6))
     inside = (maps[0] > 0).any(axis=(0, 1))
     functions = {
         "dice": dice,
         "dice_roi": lambda t, p: dice(t[..., inside], p[..., inside]),
         "jaccard": jaccard,
         "sensitivity": sensitivity,
+        "specificity": specificity,
         "precision": precision,
         "volume_error": volume_error,
+        "volume_similarity": volume_similarity,
+        "hd_mm": lambda t, p: hausdorff_distance(t, p, spacing),
         "hd95_mm": lambda t, p: hausdorff_distance_95(t, p, spacing),
         "assd_mm": lambda t, p: average_symmetric_surface_distance(t, p, spacing),
+        "rmsd_mm": lambda t, p: root_mean_square_surface_distance(t, p, spacing),
+        "nsd_0.5mm": lambda t, p: normalized_surface_dice(t, p, spacing, 0.5),
+        "nsd_3mm": lambda t, p: normalized_surface_dice(t, p, spacing, 3),
+        "centroid_distance_mm": lambda t, p: centroid_distance(t, p, spacing),
+        "boundary_iou": lambda t, p: boundary_iou(t, p, spacing, 1.5),
+        "cldice": centerline_dice,
         "volume_truth_ml": lambda t, p: volume_ml(t, spacing),
         "volume_prediction_ml": lambda t, p: volume_ml(p, spacing),
     }
+    scoring = Scoring(metrics="all", nsd_tolerances_mm=(3, 0.5), boundary_width_mm=1.5)  # type: ignore[arg-type]
+    rows = score_subject(maps[0], maps[1], n_classes, spacing, slice_axis=2, scoring=scoring)
+    assert [row.metric for row in rows] == list(functions) * (n_classes - 1)
     for label, metric, value in rows:
         expected = functions[metric](maps[0] == label, maps[1] == label)
         assert value == pytest.approx(expected, rel=1e-6), (label, metric)
@@ -137,10 +155,13 @@ def test_shifted_box_has_analytic_distances() -> None:
     assert hausdorff_distance_95(truth, prediction, spacing) == pytest.approx(7.5)
     # The sides overlap in three of six layers; the far face (6 x 6 voxels) is 3 layers away,
     # inner parts of the near face are nearer to a side. Brute force gives the exact mean.
-    there, back = brute_distances(truth, prediction, spacing)
-    expected = np.concatenate([there, back]).mean()
+    expected = brute_distances(truth, prediction, spacing).mean()
     measured = average_symmetric_surface_distance(truth, prediction, spacing)
-    assert measured == pytest.approx(expected, rel=1e-6)
+    assert measured == pytest.approx(expected, rel=1e-9)
+    assert centroid_distance(truth, prediction, spacing) == 7.5
+    # The two ends of each box lie 7.5 mm from the other, 36 of the 180 mm² of its sides likewise.
+    assert 0 < normalized_surface_dice(truth, prediction, spacing, 7.4) < 1
+    assert normalized_surface_dice(truth, prediction, spacing, 7.5) == 1
 
 
 def test_concentric_spheres_are_their_difference_of_radii_apart() -> None:
@@ -151,19 +172,30 @@ def test_concentric_spheres_are_their_difference_of_radii_apart() -> None:
     radius = np.sqrt(sum(g**2 for g in grid))
     small, large = radius <= 10.0, radius <= 15.0
     assert hausdorff_distance_95(small, large, spacing) == pytest.approx(5.0, abs=0.6)
-    assert average_symmetric_surface_distance(small, large, spacing) == pytest.approx(5.0, abs=0.3)
+    # The nearest surfel is one of those that stick out, by up to half of a voxel's diagonal (0.69).
+    mean = average_symmetric_surface_distance(small, large, spacing)
+    assert mean == pytest.approx(5.0, abs=0.69)
+    assert mean <= root_mean_square_surface_distance(small, large, spacing) < 5.69
+    assert hausdorff_distance(small, large, spacing) == pytest.approx(5.0, abs=2 * 0.69)
+    assert normalized_surface_dice(small, large, spacing, 3.6) == 0
+    assert normalized_surface_dice(small, large, spacing, 6.4) == 1
+    assert centroid_distance(small, large, spacing) == pytest.approx(0, abs=1e-9)
+    assert volume_similarity(small, large) == pytest.approx(2 * 8 / (8 + 27), abs=0.01)
     assert volume_error(large, small) == pytest.approx((10 / 15) ** 3 - 1, abs=0.01)
     assert volume_ml(small, spacing) == pytest.approx(4 / 3 * math.pi, rel=0.01)
 
 
 def test_hd95_is_the_larger_direction_not_the_pooled_percentile() -> None:
-    truth = np.zeros((200, 3), dtype=bool)
-    truth[0, 1] = True
+    truth = np.zeros((60, 22), dtype=bool)
+    truth[1:21, 1:21] = True
     prediction = truth.copy()
-    prediction[0:100, 1] = True
-    # truth to prediction: 0; prediction to truth: 0 … 99 mm, whose 95th percentile is 94.05.
-    assert hausdorff_distance_95(truth, prediction, (1.0, 1.0)) == pytest.approx(94.05, rel=1e-6)
-    assert hausdorff_distance_95(prediction, truth, (1.0, 1.0)) == pytest.approx(94.05, rel=1e-6)
+    prediction[21:51, 10] = True  # an arm of 30 mm
+    slow = brute_distances(truth, prediction, (1.0, 1.0))
+    pooled = np.sort(np.concatenate([slow.there, slow.back]))
+    for masks in ((truth, prediction), (prediction, truth)):
+        # Of about 138 mm of contour 6.9 are farther: 3 of the arm on both sides, and its end.
+        assert hausdorff_distance_95(*masks, (1.0, 1.0)) == 27.0 == slow.hausdorff(95)
+    assert pooled[int(0.95 * len(pooled))] < 26
 
 
 def test_spacing_decides_which_voxel_is_nearest() -> None:
@@ -172,8 +204,15 @@ def test_spacing_decides_which_voxel_is_nearest() -> None:
     prediction[5, 8] = True  # 3 voxels of 1 mm
     prediction[6, 5] = True  # 1 voxel of 10 mm
     scored = {r.metric: r.value for r in score_subject(truth, prediction, 2, (10.0, 1.0))}
-    assert scored["assd_mm"] == pytest.approx((3 + 3 + 10) / 3)
-    assert scored["hd95_mm"] == pytest.approx(3 + 0.95 * 7)
+    # The contour of a pixel is four equal pieces at its corners. Of the truth's,
+    # two touch the pixel below; the others are 2 and 3 mm from the one beside, of which two each
+    # are 2 and 3 mm away.
+    # Of the pixel below the outer corners are 10 mm away.
+    distances = np.array([0, 0, 2, 3, 2, 2, 3, 3, 0, 0, 10, 10])
+    assert scored["assd_mm"] == pytest.approx(distances.mean())
+    assert scored["rmsd_mm"] == pytest.approx(math.sqrt((distances**2).mean()))
+    assert scored["hd95_mm"] == scored["hd_mm"] == 10
+    assert scored["nsd_2mm"] == pytest.approx((distances <= 2).mean())
     assert scored["area_truth_mm2"] == 10.0
     assert scored["area_prediction_mm2"] == 20.0
 
@@ -182,43 +221,6 @@ EMPTY = np.zeros((6, 5, 4), dtype=np.uint8)
 VOXEL = EMPTY.copy()
 VOXEL[2, 2, 2] = 1
 NAN, INF = float("nan"), float("inf")
-
-
-@pytest.mark.parametrize(
-    ("truth", "prediction", "expected"),
-    [
-        (EMPTY, EMPTY, (NAN, NAN, NAN, NAN, NAN, NAN, NAN, 0.0, 0.0)),
-        (EMPTY, VOXEL, (0.0, 0.0, NAN, 0.0, INF, INF, INF, 0.0, 0.006)),
-        (VOXEL, EMPTY, (0.0, 0.0, 0.0, NAN, -1.0, INF, INF, 0.006, 0.0)),
-        (VOXEL, VOXEL, (1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.006, 0.006)),
-    ],
-)
-def test_special_values_are_those_of_the_table(
-    truth: NDArray[np.uint8], prediction: NDArray[np.uint8], expected: tuple[float, ...]
-) -> None:
-    rows = score_subject(truth, prediction, 2, (1.0, 2.0, 3.0))
-    metrics = [m for m in METRICS if not m.startswith("area")]
-    assert [row.metric for row in rows] == [m for m in metrics if m != "dice_roi"]
-    np.testing.assert_array_equal([row.value for row in rows], np.array(expected))
-    hd95 = hausdorff_distance_95(truth, prediction, (1.0, 2.0, 3.0))
-    np.testing.assert_array_equal(hd95, expected[5])
-    rows = score_subject(truth, prediction, 2, (1.0, 2.0, 3.0), slice_axis=0)
-    assert [row.metric for row in rows] == metrics
-    roi = expected[0] if truth.any() else NAN  # without truth there are no slices to look at
-    np.testing.assert_array_equal(rows[1].value, roi)
-    np.testing.assert_array_equal(squared_dice(truth, prediction), expected[0])
-
-
-def test_surface_is_closed_at_the_border_of_the_image() -> None:
-    full = np.ones((5, 5), dtype=bool)
-    centre = np.zeros((5, 5), dtype=bool)
-    centre[2, 2] = True
-    # The frame of the full image is its surface: the centre is 2 mm from it, corners √8 away.
-    there, back = brute_distances(full, centre, (1.0, 1.0))
-    assert len(there) == 16
-    assert back[0] == 2.0
-    expected = np.concatenate([there, back]).mean()
-    assert average_symmetric_surface_distance(full, centre, (1.0, 1.0)) == pytest.approx(expected)
 
 
 def test_background_is_scored_only_when_asked_for() -> None:
@@ -243,7 +245,7 @@ def test_inputs_are_left_alone() -> None:
     truth, prediction = EMPTY.copy(order="F"), VOXEL.copy(order="F")
     truth.setflags(write=False)
     prediction.setflags(write=False)
-    score_subject(truth, prediction, 2, (1.0, 1.0, 1.0))
+    score_subject(truth, prediction, 2, (1.0, 1.0, 1.0), scoring=Scoring(metrics=("all",)))
     hausdorff_distance_95(truth, prediction, (1.0, 1.0, 1.0))
 
 
@@ -373,7 +375,77 @@ def test_volume_needs_three_axes() -> None:
         volume_ml(EMPTY[0], (1.0, 1.0, 1.0))
 
 
+def test_boundary_iou_by_hand() -> None:
+    truth = np.zeros((12, 12), dtype=bool)
+    truth[2:10, 2:10] = True
+    prediction = np.roll(truth, 1, axis=0)
+    # One voxel wide: two frames of 28 pixels; they share 2 x 7 of the sides and none of the ends.
+    assert boundary_iou(truth, prediction, (1.0, 1.0), 1.0) == pytest.approx(14 / (56 - 14))
+    # As wide as the objects: all of them.
+    assert boundary_iou(truth, prediction, (1.0, 1.0), 4.0) == jaccard(truth, prediction)
+    # 2 mm by default, but never less than a voxel.
+    wide = boundary_iou(truth, prediction, (1.0, 1.0), 2.0)
+    assert boundary_iou(truth, prediction, (1.0, 1.0)) == wide > 0.4
+    assert boundary_iou(truth, prediction, (5.0, 5.0)) == pytest.approx(14 / 42)
+    # In mm: three voxels of 0.4 mm, none of 1.3 mm.
+    frame = np.zeros_like(truth)
+    frame[2:10, 2:5] = frame[2:10, 7:10] = True
+    assert boundary_iou(truth, frame, (1.3, 0.4), 1.2) == 1
+    # Beyond the border of the image is outside, too.
+    assert boundary_iou(np.ones((5, 5)), np.ones((5, 5)), (1.0, 1.0), 1.0) == 1
+    inner = np.zeros((5, 5))
+    inner[1:4, 1:4] = 1
+    assert boundary_iou(np.ones((5, 5)), inner, (1.0, 1.0), 1.0) == 0
+
+
+def test_centerline_dice_by_hand() -> None:
+    truth, prediction = np.zeros((2, 9, 30), dtype=bool)
+    truth[3:6, 2:28] = True  # a vessel, and half of it
+    prediction[4, 2:15] = True
+    assert centerline_dice(truth, truth) == 1
+    found = centerline_dice(truth, prediction)
+    # All of what was predicted is right; of a centerline of 24 voxels 12 or so were found.
+    assert found == pytest.approx(2 * 0.5 / 1.5, abs=0.02)
+    assert centerline_dice(prediction, truth) == found
+    assert dice(truth, prediction) < 0.3  # which thin lines suffer from
+    for array in (truth, prediction):
+        array[...] = False
+    truth[2:4, 2:4] = prediction[2:4, 3:5] = True
+    volume = np.zeros((2, 9, 30, 6), dtype=bool)
+    volume[0, ..., 2:4], volume[1, ..., 2:4] = truth[..., None], prediction[..., None]
+    # Thinning leaves nothing of 2 x 2 x 2 voxels: then all of them count.
+    assert centerline_dice(volume[0], volume[1]) == 0.5
+    assert centerline_dice(volume[0], volume[0]) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(pairs())
+def test_every_object_has_a_centerline(
+    pair: tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[float, ...]],
+) -> None:
+    truth, prediction, _ = pair
+    assert centerline_dice(truth, truth) == 1
+    assert 0 <= centerline_dice(truth, prediction) <= 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: hausdorff_distance(VOXEL, VOXEL, (1, 1, 1), 0), "percentile must lie above 0"),
+        (lambda: normalized_surface_dice(VOXEL, VOXEL, (1, 1, 1), -1.0), "tolerance must be"),
+        (lambda: normalized_surface_dice(VOXEL, VOXEL, (1, 1, 1), NAN), "got nan"),
+        (lambda: boundary_iou(VOXEL, VOXEL, (1, 1, 1), 0.0), "width must be a length"),
+        (lambda: centroid_distance(VOXEL, VOXEL[:3], (1, 1, 1)), "one grid"),
+    ],
+)
+def test_wrong_numbers_are_named(call: Callable[[], float], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        call()
+
+
 def test_docstring_examples_run() -> None:
     import doctest
 
     assert doctest.testmod(scores).failed == 0
+    assert doctest.testmod(scoring).failed == 0
+    assert doctest.testmod(_metrics).failed == 0
