@@ -33,6 +33,9 @@ class SampleError(MiscnnError, ValueError):
         self.index = index
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[SampleError], tuple[str, str]]:
+        return type(self), (self.index, self.reason)
+
 
 class UnreadableFileError(SampleError):
     """A file exists but cannot be read as what its name promises."""
@@ -99,8 +102,41 @@ class PredictionError(MiscnnError, RuntimeError):
         self.results = results
 
 
+class FoldError(MiscnnError, RuntimeError):
+    """Some folds of a cross-validation failed; the others are finished and kept.
+
+    Parameters
+    ----------
+    failures : mapping of int to str
+        What went wrong, by number of the fold.
+    total : int
+        Number of folds.
+    """
+
+    def __init__(self, failures: Mapping[int, str], total: int) -> None:
+        told = [f"fold {number}: {failures[number]}" for number in sorted(failures)]
+        more = [f"… and {len(told) - _TOLD} more"] if len(told) > _TOLD else []
+        rest = ", the others are finished" if len(failures) < total else ""
+        super().__init__(
+            f"{len(failures)} of {total} fold(s) failed{rest}; the same call with resume=True "
+            f"goes on. {'; '.join([*told[:_TOLD], *more])}"
+        )
+        self.failures = dict(failures)
+        self.total = total
+
+    def __reduce__(self) -> tuple[type[FoldError], tuple[dict[int, str], int]]:
+        return type(self), (self.failures, self.total)
+
+
 def reason_of(error: Exception, index: str) -> str:
-    """Say what went wrong with a subject, in a text that names the subject already."""
+    """Say what went wrong with a subject, in a text that names the subject already.
+
+    Parameters
+    ----------
+    error : Exception
+    index : str
+        The subject, whose name is left out.
+    """
     if isinstance(error, SampleError):
         return error.reason
     if isinstance(error, MiscnnError):

@@ -39,5 +39,5 @@ def test_there_are_examples() -> None:
         for name in MODULES
         if not name.endswith("_keras")
     }
-    assert sum(attempted.values()) > 100
+    assert sum(attempted.values()) > 80
     assert attempted["miscnn.data_loading.layouts._opening"] == 1

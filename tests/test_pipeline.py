@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -143,7 +144,7 @@ steps.1 = [{ type = "KeepLargest", number = 2 }, { type = "FillHoles" }]
         ("[training]\nearly_stopping = 0", "line 8: [training] early_stopping = 0: expected 1"),
         ("[training]\nmax_minutes = inf\n", "line 8: [training] max_minutes = inf: expected a"),
         ('[evaluation]\nsplitter = "slices"', "line 8: [evaluation.splitter] type = 'slices': "
-         "expected one of random, SliceSortedKFold"),
+         "expected one of random, DetailedSplit, GroupedKFold, HoldOut, LeaveOneOut, "),
         ('[evaluation]\nmethod = "split"\npercentage = 1.0', "line 9: [evaluation] percentage = "
          "1.0: expected a share between 0 and 1"),
         ('[bundle]\nfolder = ""', 'line 8: [bundle] folder is empty; expected a path'),
@@ -503,6 +504,56 @@ def test_fewer_names_than_labels_are_told_by_the_check(tmp_path: Path) -> None:
         Pipeline.from_file(path).check()
     path.write_text(path.read_text().replace('"one"]', '"one", "two"]\n[evaluation]\nfolds = 4'))
     assert len(Pipeline.from_file(path).check()[1]) == 4
+
+
+@pytest.mark.parametrize(
+    ("said", "made"),
+    [
+        ('"grouped"', {"type": "GroupedKFold", "n_splits": 4, "seed": 0, "pattern": None}),
+        ('{ type = "grouped", pattern = "^(.)", n_splits = 4 }',
+         {"type": "GroupedKFold", "n_splits": 4, "seed": 0, "pattern": "^(.)"}),
+        ('"stratified volume"', {"type": "StratifiedVolumeKFold", "n_splits": 4, "label": None,
+                                 "seed": 0}),
+        ('{ type = "PercentageSplit", share = 0.3 }', {"type": "PercentageSplit", "share": 0.3,
+                                                       "seed": 0}),
+        ('{ type = "HoldOut", indices = ["a", "b"] }', {"type": "HoldOut", "indices": ["a", "b"]}),
+        ('{ type = "DetailedSplit", folds = [[["a"], ["b"]]] }',
+         {"type": "DetailedSplit", "folds": [[["a"], ["b"]]]}),
+        ('"my/folds.json"', {"type": "SavedFolds", "path": "my/folds.json"}),
+    ],
+)  # fmt: skip
+def test_splitters_are_named(said: str, made: dict[str, Any], tmp_path: Path) -> None:
+    text = f"{_BASE}[evaluation]\nfolds = 4\nn_jobs = 2\nsplitter = {said}\n"
+    pipeline = Pipeline.from_file(written(tmp_path, text))
+    evaluation = pipeline.to_dict()["evaluation"]
+    assert json.loads(json.dumps(evaluation["splitter"])) == made
+    assert evaluation["n_jobs"] == 2
+    (tmp_path / "deep").mkdir()
+    pipeline.to_file(tmp_path / "deep" / "q.toml")
+    assert Pipeline.from_file(tmp_path / "deep" / "q.toml") == pipeline
+    if made["type"] == "SavedFolds":
+        assert "../my/folds.json" in (tmp_path / "deep" / "q.toml").read_text()
+
+
+def test_scores_are_chosen(tmp_path: Path) -> None:
+    text = _BASE + "[evaluation]\nscoring = { metrics = ['dice'], lesions = true }\n"
+    pipeline = Pipeline.from_file(written(tmp_path, text))
+    scoring = pipeline.to_dict()["evaluation"]["scoring"]
+    assert (scoring["metrics"], scoring["lesions"], scoring["calibration"]) == (
+        ["dice"], True, False,
+    )  # fmt: skip
+    pipeline.to_file(tmp_path / "q.toml")
+    assert Pipeline.from_file(tmp_path / "q.toml") == pipeline
+    for wrong, told in (
+        ("{ metrics = ['dcie'] }", "dcie"),
+        ("{ lesion = true }", "scoring has no lesion"),
+        ("'dice'", "expected a table"),
+    ):
+        (problem,) = problems_of(tmp_path, f"{_BASE}[evaluation]\nscoring = {wrong}\n")
+        assert "line 8: [evaluation] scoring" in problem
+        assert told in problem
+    (problem,) = problems_of(tmp_path, f"{_BASE}[evaluation]\nn_jobs = 0\n")
+    assert "line 8: [evaluation] n_jobs = 0: expected a number of processes" in problem
 
 
 def test_too_few_folds_are_told_once(tmp_path: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from miscnn._text import aligned, number, shortened, shortened_inside
+from miscnn._text import aligned, html_table, number, shortened, shortened_inside
 from miscnn.data_loading._inspection_subject import SubjectFacts
 from miscnn.data_loading._inspection_values import STATISTICS
 
@@ -259,12 +258,7 @@ def _class_name(entry: Mapping[str, Any], number_too: bool = False) -> str:
 
 
 def _html_table(title: str, rows: Rows) -> str:
-    tag = "td" if title == "Data set" else "th"
-    first = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in rows[0])
-    others = (
-        "<tr>" + "".join(f"<td>{html.escape(cell or '')}</td>" for cell in row) + "</tr>"
-        for row in rows[1:]
-    )
-    return (
-        f"<table><caption>{html.escape(title)}</caption><tr>{first}</tr>{''.join(others)}</table>"
-    )
+    cells = [[cell or "" for cell in row] for row in rows]
+    if title == "Data set":
+        return html_table((), cells, title, left=2)
+    return html_table(cells[0], cells[1:], title, left=2 if title in ("Classes", "Errors") else 1)

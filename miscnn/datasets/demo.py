@@ -18,6 +18,7 @@ from miscnn.processing.subfunctions import Normalization, Resampling, Windowing
 
 _ITERATIONS = 40
 CLASS_NAMES = ("background", "kidney", "tumour")
+"""Names of the phantom's classes, background first."""
 
 
 def run_demo(

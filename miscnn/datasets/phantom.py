@@ -182,6 +182,15 @@ def dataset_subject(index: int, seed: int = 0, *, in_plane: int | None = None) -
 
     Number and thickness of the slices follow a sequence that fills their range evenly, so
     that any few subjects spread over it. A subject does not depend on how many there are.
+
+    Parameters
+    ----------
+    index : int
+        Number of the subject, from 0.
+    seed : int
+        Seed of the data set.
+    in_plane : int, optional
+        Rows and columns of a slice, see `make_subject`.
     """
     # Three numbers, since [seed, 0] is the first subject's and a single [seed] the same to NumPy.
     offset = np.random.default_rng([seed, 0, 1]).uniform(size=2)

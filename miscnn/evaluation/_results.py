@@ -214,8 +214,15 @@ class CrossValidationResult(Sequence[HistoryValues]):
                 (self.evaluation_path / name).unlink(missing_ok=True)
 
     def draw(self, metrics: Iterable[str] = _BOX_PLOTS) -> list[Path]:
-        """Draw a box plot per score (``boxplot.<metric>.png``) and return the files."""
-        from miscnn.evaluation.figures import box_plot  # matplotlib only when it is needed
+        """Draw a box plot per score (``boxplot.<metric>.png``), and all that ``figures/`` holds.
+
+        Returns
+        -------
+        list of Path
+            The files; ``figures/`` has those of
+            :func:`~miscnn.evaluation.figures.draw_evaluation`.
+        """
+        from miscnn.evaluation.figures import box_plot, draw_evaluation  # need matplotlib
 
         paths = []
         table = self.scores
@@ -223,7 +230,7 @@ class CrossValidationResult(Sequence[HistoryValues]):
             if metric in table.metrics:
                 paths.append(self.evaluation_path / f"boxplot.{metric}.png")
                 box_plot(table, paths[-1], metric)
-        return paths
+        return [*paths, *draw_evaluation(self)]
 
     def __repr__(self) -> str:
         subjects = len({index for fold in self.folds for index in fold.validation})

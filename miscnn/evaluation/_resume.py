@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +14,11 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from miscnn._files import write_json
+from miscnn.evaluation._claim import forget_claims
 from miscnn.evaluation._settings import Settings
 from miscnn.evaluation.detailed_validation import EvaluatedModel, class_names_by_label
-from miscnn.evaluation.splits import Fold, fold_path, hold_out
+from miscnn.evaluation.scoring import Scoring
+from miscnn.evaluation.splits import Fold, fold_path, hold_out, load_groups
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._recipe import differences_of, different_subjects, recipe_of
 from miscnn.neural_network._sources import Sources
@@ -40,17 +42,23 @@ class Task(NamedTuple):
         Gets all that is written.
     name : str
         Stands before the progress bar of the training.
+    patients : mapping of str to int, optional
+        The number of the patient of each index.
+    training : str
+        Name of the folder for checkpoints.
     """
 
     number: int
     subjects: Fold
     folder: Path
     name: str
+    patients: Mapping[str, int] | None = None
+    training: str = "training"
 
     @property
     def training_folder(self) -> Path:
         """Where the training keeps its checkpoints until the fold is finished."""
-        return self.folder / "training"
+        return self.folder / self.training
 
     def inner_split(self, settings: Settings) -> Fold:
         """Return who is trained on, and who chooses the weights."""
@@ -58,7 +66,7 @@ class Task(NamedTuple):
         if not settings.inner_validation:
             return Fold(list(training), [])
         rng = np.random.default_rng([settings.seed, self.number])
-        return hold_out(training, settings.inner_validation, rng)
+        return hold_out(training, settings.inner_validation, rng, self.patients)
 
     def plan(self, model: EvaluatedModel, settings: Settings) -> dict[str, Any]:
         """Return all that decides the result of the fold, as JSON values."""
@@ -84,14 +92,17 @@ class Task(NamedTuple):
             "early_stopping": settings.early_stopping,
             "validate_volumes": settings.validate_volumes,
             "class_names": list(names.values()),
+            "scoring": (settings.scoring or Scoring()).get_config(),
             "recipe": recipe_of(model),
         }
 
 
-def tasks_of(folds: Sequence[Fold], path: Path) -> list[Task]:
+def tasks_of(
+    folds: Sequence[Fold], path: Path, patients: Mapping[str, int] | None = None
+) -> list[Task]:
     """Return the tasks of a cross-validation; people count from 1, folders from 0."""
     return [
-        Task(number, fold, fold_path(path, number), f"fold {number + 1}/{len(folds)}")
+        Task(number, fold, fold_path(path, number), f"fold {number + 1}/{len(folds)}", patients)
         for number, fold in enumerate(folds)
     ]
 
@@ -103,7 +114,8 @@ def single_task(number: int, fold: Fold, path: Path) -> Task:
     if not document.is_file():  # a fold's file may stand alone, as MIScnn 1.x wrote it
         return Task(number, fold, folder, folder.name)
     n_folds = json.loads(document.read_text(encoding="utf-8"))["n_folds"]
-    return Task(number, fold, folder, f"fold {number + 1}/{n_folds}")
+    name = f"fold {number + 1}/{n_folds}"
+    return Task(number, fold, folder, name, load_groups(document))
 
 
 def finished_tasks(
@@ -151,6 +163,8 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     for name, value in now.items():
         if name in ("training", "inner_validation", "validation"):
             differences += different_subjects(name.replace("_", " "), before[name], value)
+        elif name == "scoring":
+            differences += differences_of(name, before.get(name, Scoring().get_config()), value)
         elif name in before or name in _ONCE_UNKNOWN:  # older versions wrote less
             differences += differences_of(name, before.get(name), value)
     return differences
@@ -180,10 +194,12 @@ def discard_earlier(
     kept = {task.folder for task in tasks if task.number in finished}
     going_on = {task.folder for task in tasks} - kept if resume else set()
     for folder in path.glob("fold_*"):
+        forget_claims(folder)
         if folder not in kept:
             (folder / _RUN).unlink(missing_ok=True)
         if folder not in going_on:
-            discard_training(folder / "training")
+            for training in folder.glob("training*"):
+                discard_training(training)
 
 
 def begin_training(task: Task, model: EvaluatedModel, settings: Settings) -> bool:
@@ -209,9 +225,12 @@ def begin_training(task: Task, model: EvaluatedModel, settings: Settings) -> boo
     return goes_on
 
 
-def discard_training(folder: Path) -> None:
-    """Remove the training of a fold; what else somebody has put into its folder stays."""
-    if not (folder / _PLAN).is_file():
+def discard_training(folder: Path, ours: bool = False) -> None:
+    """Remove the training of a fold; what else somebody has put into its folder stays.
+
+    ``ours`` says that it is one, even if its plan was removed already.
+    """
+    if not ours and not (folder / _PLAN).is_file():
         return
     from miscnn.neural_network.checkpoint import BEST, LAST
 

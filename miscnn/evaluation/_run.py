@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,16 @@ def run_or_load(
     return FoldResult.load(task.folder)
 
 
-def run(task: Task, model: EvaluatedModel, settings: Settings) -> FoldResult:
+def run(
+    task: Task,
+    model: EvaluatedModel,
+    settings: Settings,
+    check: Callable[[], None] = lambda: None,
+) -> FoldResult:
     """Train on a fold's training subjects, predict and score the others, write everything.
 
-    ``run.json`` is written last: it marks the fold as finished.
+    ``run.json`` is written last: it marks the fold as finished. ``check`` is called before
+    anything is written beside the checkpoints; it raises if the fold is no longer this process'.
     """
     number, path, scored = task.number, task.folder, task.subjects.validation
     (path / "run.json").unlink(missing_ok=True)
@@ -57,6 +63,7 @@ def run(task: Task, model: EvaluatedModel, settings: Settings) -> FoldResult:
     model.reset()
     history, goes_on = _train(task, inner, model, settings)
     trained = time.perf_counter()
+    check()
     path.mkdir(parents=True, exist_ok=True)
     history.to_tsv(path / "history.tsv")
     chosen = _has_chosen(task, inner, model)
@@ -70,7 +77,10 @@ def run(task: Task, model: EvaluatedModel, settings: Settings) -> FoldResult:
             class_names=settings.class_names,
             fold=number,
             verbose=settings.verbose,
+            scoring=settings.scoring,
+            previews=settings.previews,
         )
+    check()
     result = FoldResult(
         number=number,
         path=path,
@@ -82,6 +92,7 @@ def run(task: Task, model: EvaluatedModel, settings: Settings) -> FoldResult:
     )
     if settings.draw_figures:
         _draw(result, history, model, settings)
+        check()
     write_run(
         result,
         {

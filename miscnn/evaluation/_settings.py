@@ -16,6 +16,7 @@ from miscnn.evaluation.detailed_validation import (
     class_names_by_label,
     names_or_those_of_the_data,
 )
+from miscnn.evaluation.scoring import Scoring
 from miscnn.evaluation.splits import Fold, hold_out
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._callback_copies import Callbacks
@@ -45,6 +46,8 @@ class Settings:
     overlays: Sequence[str]
     verbose: int
     resume: bool
+    scoring: Scoring | None
+    previews: bool
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
@@ -60,7 +63,12 @@ class Settings:
             return DEFAULT_EPOCHS
         return self.epochs
 
-    def check(self, model: EvaluatedModel, folds: Sequence[Fold]) -> None:
+    def check(
+        self,
+        model: EvaluatedModel,
+        folds: Sequence[Fold],
+        patients: Mapping[str, int] | None = None,
+    ) -> None:
         """Find now what would otherwise be found after hours of training.
 
         Raises
@@ -75,6 +83,10 @@ class Settings:
             raise ConfigurationError(
                 f"overlays takes {', '.join(_CHOICES)}, got {', '.join(unknown)}"
             )
+        if not isinstance(self.scoring, Scoring | None):
+            raise ConfigurationError(
+                f"scoring is {self.scoring!r}; expected a miscnn.evaluation.Scoring, or None"
+            )
         if not 0.0 <= self.inner_validation < 1.0:
             raise ConfigurationError(
                 "inner_validation is the share of the training subjects that chooses the best "
@@ -83,7 +95,8 @@ class Settings:
         self._check_training(model)
         if self.inner_validation:
             for fold in folds:
-                hold_out(fold.training, self.inner_validation, np.random.default_rng(0))
+                rng = np.random.default_rng(0)
+                hold_out(fold.training, self.inner_validation, rng, patients)
         elif not callable(self.callbacks):
             for callback in self.callbacks:
                 if str(getattr(callback, "monitor", "")).startswith("val_"):

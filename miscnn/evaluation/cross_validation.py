@@ -1,6 +1,6 @@
 """Cross-validation: every subject is scored by a network that never saw it.
 
-Below ``evaluation_path`` stand ``folds.json`` (how many folds, by which splitter), the tables
+Below ``evaluation_path`` stand ``folds.json`` (the folds, and by which splitter), the tables
 ``scores.tsv``, ``detailed_validation.tsv`` and ``summary.tsv`` of all finished folds, the box
 plots ``boxplot.<metric>.png``, and for each fold a folder ``fold_<k>`` with
 
@@ -15,18 +15,19 @@ plots ``boxplot.<metric>.png``, and for each fold a folder ``fold_<k>`` with
 - ``training/``, only until the fold is finished: checkpoints to go on from.
 
 Folds can be run one by one, also on several machines that share the folder: ``split_folds``
-once, then ``run_fold(k, model)`` each, then ``CrossValidationResult.load(evaluation_path)``.
-A run that was interrupted goes on with ``resume=True``, from within a training, too.
+once, then ``run_fold(k, model)`` each, then ``CrossValidationResult.load(evaluation_path)`` and
+its ``write()`` and ``draw()``. A run that was interrupted goes on with ``resume=True``, from
+within a training, too.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from miscnn._files import write_json
+from miscnn.evaluation._parallel import in_parallel, packed, run_parallel
 from miscnn.evaluation._results import CrossValidationResult, FoldResult
 from miscnn.evaluation._resume import (
     discard_earlier,
@@ -38,14 +39,21 @@ from miscnn.evaluation._resume import (
 from miscnn.evaluation._run import run_or_load
 from miscnn.evaluation._settings import Settings
 from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
+from miscnn.evaluation.scoring import Scoring
 from miscnn.evaluation.splits import (
     Fold,
+    GroupedKFold,
     KnowsGeometry,
-    Splitter,
+    SavedFolds,
+    Splits,
     fold_file,
+    fold_path,
     load_disk2fold,
     make_folds,
+    patients_of,
     read_fold,
+    save_folds,
+    warn_of_torn,
     write_fold,
     write_fold2disk,
 )
@@ -61,8 +69,6 @@ __all__ = [
     "write_fold2disk",
 ]
 
-_Splits = Splitter | Iterable[tuple[Sequence[int], Sequence[int]]]
-
 
 def cross_validation(
     sample_list: Sequence[str],
@@ -77,7 +83,7 @@ def cross_validation(
     save_models: bool = True,
     return_output: bool = False,
     *,
-    splitter: _Splits | None = None,
+    splitter: Splits | None = None,
     y: Sequence[Any] | None = None,
     groups: Sequence[Any] | None = None,
     inner_validation: float = 0.0,
@@ -89,6 +95,9 @@ def cross_validation(
     max_minutes: float | None = None,
     early_stopping: int | None = None,
     validate_volumes: int | None = None,
+    scoring: Scoring | None = None,
+    previews: bool = True,
+    n_jobs: int | None = None,
 ) -> CrossValidationResult:
     """Train, predict and score fold by fold.
 
@@ -120,17 +129,22 @@ def cross_validation(
     return_output : bool
         Without effect: the result always holds the histories (and is a sequence of them). It
         is kept for scripts written for MIScnn 1.x.
-    splitter : scikit-learn splitter, or iterable of pairs of positions, optional
-        Default: ``KFold(k_fold, shuffle=True, random_state=seed)``. ``SliceSortedKFold`` looks
-        up the slices of each subject by itself.
+    splitter : splitter, iterable of pairs, or path, optional
+        One of :mod:`miscnn.evaluation.splits` or of scikit-learn; or pairs (training,
+        validation) of positions or of indices, such as ``load_folds`` returns; or the path of a
+        file of folds (or of an earlier evaluation), which are used again. Default:
+        ``KFold(k_fold, shuffle=True, random_state=seed)``; with ``groups``
+        ``GroupedKFold(k_fold, seed)``. What a splitter of this library needs to know of each
+        subject (slices, volumes, labels) is looked up.
     y, groups : sequence, optional
         Handed to the splitter, one value per subject: the class to stratify by, the group
-        (patient) that must not be torn apart.
+        (patient) that must not be torn apart. The log warns of folds that tear one.
     inner_validation : float
         Share of each fold's *training* subjects that is held out, drawn with ``seed``, to
         choose the best epoch: that with the lowest validation loss, or with
         ``validate_volumes`` that with the highest Dice of whole volumes. With 0, the last
-        weights are used.
+        weights are used. Where patients are known (by ``groups``, by a ``GroupedKFold`` or by a
+        file of folds), it is a share of them, and no patient is on both sides.
     seed : int
         Of the default splitter and of the inner validation.
     class_names : sequence or mapping, optional
@@ -147,7 +161,7 @@ def cross_validation(
         never was (one of a model without checkpoints, such as a ``StackedEnsemble``, begins
         anew). Either must have been run as it would be now: same
         subjects in the same order, epochs or minutes, iterations, early stopping, validation
-        of volumes, seed, class names and recipe (data
+        of volumes, seed, class names, scoring and recipe (data
         interface, preprocessor without what it has learned, architecture, loss, learning rate,
         optimizer; as far as the model offers them).
         Without it the marks and checkpoints of all folds of an earlier run are removed before
@@ -159,6 +173,19 @@ def cross_validation(
         until these are done.
     early_stopping, validate_volumes : int, optional
         As in ``NeuralNetwork.evaluate``, on the subjects of the inner validation.
+    scoring : Scoring, optional
+        Which scores are computed. Default: ``Scoring()``.
+    previews : bool
+        Keep a small picture of each scored subject for the report.
+    n_jobs : int, optional
+        Run so many folds at a time, each in a process of its own (-1: as many as there are
+        cores); 1 runs them here, one by one. Default: what ``joblib.parallel_config`` says, such
+        as ``joblib.parallel_config("dask")`` for the workers of a cluster, which must see
+        ``evaluation_path`` and the data under the same absolute paths; without it 1. The result
+        is the same bit by bit on machines that compute alike: workers take the number of threads
+        that TensorFlow has here, since it decides about last bits. ``model`` and the callbacks
+        of this process stay as they are. All processes see all GPUs; give each worker one
+        by ``CUDA_VISIBLE_DEVICES``.
 
     Returns
     -------
@@ -166,6 +193,9 @@ def cross_validation(
 
     Raises
     ------
+    FoldError
+        With several processes, in the end: if folds failed. The others are finished, and
+        ``resume=True`` goes on.
     ConfigurationError
         Before anything is trained: if the folds, names or shares do not fit the data, a subject
         that is to be scored has no segmentation, the model or the lack of an inner validation
@@ -175,18 +205,30 @@ def cross_validation(
     settings = Settings.of(locals())
     path = Path(evaluation_path)
     data_io = model.preprocessor.data_io
-    folds, name = _make_folds(sample_list, k_fold, splitter, data_io, y, groups, seed)
-    settings.check(model, folds)
-    tasks = tasks_of(folds, path)
+    elsewhere = in_parallel(n_jobs)
+    folds, name, patients = _make_folds(sample_list, k_fold, splitter, data_io, y, groups, seed)
+    settings.check(model, folds, patients)
+    tasks = tasks_of(folds, path, patients)
     finished = finished_tasks(tasks, path, model, settings)
+    payload = packed(model, settings) if elsewhere else b""
     discard_earlier(tasks, path, finished, resume)
-    _write_folds(folds, name, path)
+    _write_folds(folds, name, path, patients)
     tell_finished(finished, len(tasks), path, verbose)
     result = CrossValidationResult(path, ())
-    for task in tasks:
-        fold = run_or_load(task, model, settings, finished)
-        result = CrossValidationResult(path, (*result.folds, fold))
-        result.write()
+    if elsewhere:
+        done = [task for task in tasks if task.number in finished]
+        gathered = {task.number: run_or_load(task, model, settings, finished) for task in done}
+        left = [task for task in tasks if task.number not in finished]
+        for number in run_parallel(left, payload, settings, n_jobs, len(tasks)):
+            gathered[number] = FoldResult.load(fold_path(path, number))
+            result = CrossValidationResult(path, tuple(gathered[k] for k in sorted(gathered)))
+            result.write()
+        result = CrossValidationResult(path, tuple(gathered[k] for k in sorted(gathered)))
+    else:
+        for task in tasks:
+            fold = run_or_load(task, model, settings, finished)
+            result = CrossValidationResult(path, (*result.folds, fold))
+            result.write()
     if draw_figures:
         result.draw()
     return result
@@ -197,18 +239,18 @@ def split_folds(
     k_fold: int = 3,
     evaluation_path: str | os.PathLike[str] = "evaluation",
     *,
-    splitter: _Splits | None = None,
+    splitter: Splits | None = None,
     data_io: KnowsGeometry | None = None,
     y: Sequence[Any] | None = None,
     groups: Sequence[Any] | None = None,
     seed: int = 0,
 ) -> list[Fold]:
-    """Split subjects into folds and write ``fold_<k>/sample_list.json`` for each.
+    """Split subjects into folds; write ``folds.json``, and each fold's ``sample_list.json``.
 
     Parameters
     ----------
     data_io : DataIO, optional
-        Where :class:`~miscnn.evaluation.splits.SliceSortedKFold` looks up the slices.
+        Where a splitter looks up slices, volumes or labels.
     sample_list, k_fold, evaluation_path, splitter, y, groups, seed
         As in :func:`cross_validation`.
 
@@ -217,8 +259,8 @@ def split_folds(
     list of Fold
         ``(training, validation)`` indices, which :func:`run_fold` reads from the files.
     """
-    folds, name = _make_folds(sample_list, k_fold, splitter, data_io, y, groups, seed)
-    _write_folds(folds, name, Path(evaluation_path))
+    folds, name, patients = _make_folds(sample_list, k_fold, splitter, data_io, y, groups, seed)
+    _write_folds(folds, name, Path(evaluation_path), patients)
     return folds
 
 
@@ -242,6 +284,8 @@ def run_fold(
     max_minutes: float | None = None,
     early_stopping: int | None = None,
     validate_volumes: int | None = None,
+    scoring: Scoring | None = None,
+    previews: bool = True,
 ) -> FoldResult:
     """Run one fold that :func:`split_folds` has prepared, by itself.
 
@@ -249,10 +293,12 @@ def run_fold(
     ----------
     fold : int
         Number of the fold, from 0.
-    model, epochs, iterations, evaluation_path, draw_figures, callbacks, save_models, \
-    run_detailed_evaluation, inner_validation, seed, class_names, overlays, verbose, resume, \
-    max_minutes, early_stopping, validate_volumes
+    model, epochs, iterations, evaluation_path, draw_figures, callbacks, save_models
         As in :func:`cross_validation`, whose result for this fold is the same.
+    run_detailed_evaluation, inner_validation, seed, class_names, overlays, verbose, resume
+        Likewise.
+    max_minutes, early_stopping, validate_volumes, scoring, previews
+        Likewise.
 
     Raises
     ------
@@ -262,8 +308,8 @@ def run_fold(
     settings = Settings.of(locals())
     path = Path(evaluation_path)
     subjects = read_fold(fold_file(path, fold))
-    settings.check(model, [subjects])
     task = single_task(fold, subjects, path)
+    settings.check(model, [subjects], task.patients)
     finished = finished_tasks([task], path, model, settings)
     tell_finished(finished, 1, task.folder, verbose)
     return run_or_load(task, model, settings, finished)
@@ -272,21 +318,34 @@ def run_fold(
 def _make_folds(
     sample_list: Sequence[str],
     k_fold: int,
-    splitter: _Splits | None,
+    splitter: Splits | None,
     data_io: KnowsGeometry | None,
     y: Sequence[Any] | None,
     groups: Sequence[Any] | None,
     seed: int,
-) -> tuple[list[Fold], str]:
+) -> tuple[list[Fold], str, dict[str, int] | None]:
+    """Return the folds, by what they were made, and the patient of each index."""
+    if isinstance(splitter, str | os.PathLike):
+        splitter = SavedFolds(os.fspath(splitter))
+    if splitter is None and groups is not None:
+        splitter = GroupedKFold(k_fold, seed)
     if splitter is None:
         from sklearn.model_selection import KFold  # slow to import, and not always needed
 
         splitter = KFold(k_fold, shuffle=True, random_state=seed)
-    name = repr(splitter) if hasattr(splitter, "split") else "given pairs"
-    return make_folds(sample_list, splitter, data_io, y, groups), name
+    name = repr(splitter) if hasattr(splitter, "split") else "given folds"
+    given: Splits = splitter
+    if isinstance(splitter, SavedFolds):  # told where it was made; its path is of this machine
+        name, given = "saved folds", splitter.path
+    folds = make_folds(sample_list, given, data_io, y, groups)
+    patients = patients_of(sample_list, splitter, groups)
+    warn_of_torn(folds, patients)
+    return folds, name, patients
 
 
-def _write_folds(folds: Sequence[Fold], splitter: str, path: Path) -> None:
+def _write_folds(
+    folds: Sequence[Fold], splitter: str, path: Path, patients: Mapping[str, int] | None
+) -> None:
     for number, fold in enumerate(folds):
         write_fold(fold_file(path, number), fold.training, fold.validation)
-    write_json(path / "folds.json", {"n_folds": len(folds), "splitter": splitter})
+    save_folds(folds, path / "folds.json", splitter=splitter, groups=patients)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-
-import numpy as np
+from typing import Any
 
 from miscnn.evaluation._results import CrossValidationResult
 from miscnn.evaluation.cross_validation import cross_validation
 from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
-from miscnn.exceptions import ConfigurationError
+from miscnn.evaluation.scoring import Scoring
+from miscnn.evaluation.splits import LeaveOneOut
 from miscnn.neural_network._callback_copies import Callbacks
 
 
@@ -33,6 +33,10 @@ def leave_one_out(
     max_minutes: float | None = None,
     early_stopping: int | None = None,
     validate_volumes: int | None = None,
+    groups: Sequence[Any] | None = None,
+    scoring: Scoring | None = None,
+    previews: bool = True,
+    n_jobs: int | None = None,
 ) -> CrossValidationResult:
     """Train on all subjects but one, score that one, and so on.
 
@@ -41,9 +45,11 @@ def leave_one_out(
     n_subjects : int, optional
         How many subjects are left out in turn, drawn with ``seed``. Default: all, which means
         as many trainings as there are subjects.
+    groups : sequence, optional
+        The patient of each subject; one patient is left out in turn then.
     sample_list, model, epochs, iterations, callbacks, evaluation_path, draw_figures, \
     save_models, inner_validation, seed, class_names, verbose, resume, max_minutes, \
-    early_stopping, validate_volumes
+    early_stopping, validate_volumes, scoring, previews, n_jobs
         As in :func:`miscnn.evaluation.cross_validation.cross_validation`.
 
     Returns
@@ -56,15 +62,6 @@ def leave_one_out(
     ConfigurationError
         If ``n_subjects`` is not between 1 and the number of subjects.
     """
-    n = len(sample_list)
-    if n_subjects is not None and not 1 <= n_subjects <= n:
-        raise ConfigurationError(
-            f"n_subjects must lie between 1 and the number of subjects, {n}, got {n_subjects}"
-        )
-    left_out = list(range(n))
-    if n_subjects is not None:
-        chosen = np.random.default_rng(seed).choice(n, size=n_subjects, replace=False)
-        left_out = sorted(chosen.tolist())
     return cross_validation(
         sample_list,
         model,
@@ -74,7 +71,8 @@ def leave_one_out(
         draw_figures=draw_figures,
         callbacks=callbacks,
         save_models=save_models,
-        splitter=[([j for j in range(n) if j != k], [k]) for k in left_out],
+        splitter=LeaveOneOut(n_subjects, seed),
+        groups=groups,
         inner_validation=inner_validation,
         seed=seed,
         class_names=class_names,
@@ -83,4 +81,7 @@ def leave_one_out(
         max_minutes=max_minutes,
         early_stopping=early_stopping,
         validate_volumes=validate_volumes,
+        scoring=scoring,
+        previews=previews,
+        n_jobs=n_jobs,
     )

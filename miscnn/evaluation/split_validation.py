@@ -13,6 +13,7 @@ from miscnn.evaluation._resume import Task, finished_tasks, tell_finished
 from miscnn.evaluation._run import run_or_load
 from miscnn.evaluation._settings import Settings
 from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
+from miscnn.evaluation.scoring import Scoring
 from miscnn.evaluation.splits import hold_out, make_folds, write_fold
 from miscnn.neural_network._callback_copies import Callbacks
 
@@ -39,6 +40,8 @@ def split_validation(
     max_minutes: float | None = None,
     early_stopping: int | None = None,
     validate_volumes: int | None = None,
+    scoring: Scoring | None = None,
+    previews: bool = True,
 ) -> CrossValidationResult:
     """Train on a random part of the subjects, predict and score the others.
 
@@ -51,7 +54,7 @@ def split_validation(
         Folder for what a fold of ``cross_validation`` writes, without the fold's own folder.
     sample_list, model, epochs, iterations, draw_figures, run_detailed_evaluation, callbacks, \
     save_models, return_output, inner_validation, seed, class_names, overlays, verbose, resume, \
-    max_minutes, early_stopping, validate_volumes
+    max_minutes, early_stopping, validate_volumes, scoring, previews
         As in :func:`miscnn.evaluation.cross_validation.cross_validation`.
 
     Returns

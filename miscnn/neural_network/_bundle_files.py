@@ -61,6 +61,11 @@ def describe(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
     All check sums are compared first.
 
+    Parameters
+    ----------
+    folder : path
+        The bundle.
+
     Returns
     -------
     dict
@@ -105,6 +110,11 @@ def digest(folder: str | os.PathLike[str]) -> str:
     It stands for all files of the bundle, if their check sums are right (:func:`miscnn.load` and
     :func:`describe` compare them). Publish it where nobody who can change the bundle can change
     it, and hand it to ``miscnn.load(folder, digest=...)``.
+
+    Parameters
+    ----------
+    folder : path
+        The bundle.
 
     Raises
     ------

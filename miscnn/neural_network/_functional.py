@@ -34,7 +34,15 @@ def _registered(function: _Function) -> _Function:
 
 @_registered
 def dice_coefficient(y_true: Any, y_pred: Any, smooth: float = 1e-5) -> Any:
-    """Soft Dice over all samples, voxels and classes together; a scalar."""
+    """Soft Dice over all samples, voxels and classes together; a scalar.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensor
+        One-hot truth and probabilities, ``(batch, x, y[, z], classes)``.
+    smooth : float
+        Added to numerator and denominator.
+    """
     y_true, y_pred = reductions.checked(y_true, y_pred)
     overlap = ops.sum(reductions.class_sums(y_true * y_pred))
     total = ops.sum(reductions.class_sums(y_true + y_pred))
@@ -43,7 +51,13 @@ def dice_coefficient(y_true: Any, y_pred: Any, smooth: float = 1e-5) -> Any:
 
 @_registered
 def dice_coefficient_loss(y_true: Any, y_pred: Any) -> Any:
-    """1 − :func:`dice_coefficient`."""
+    """1 − :func:`dice_coefficient`.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensor
+        One-hot truth and probabilities, ``(batch, x, y[, z], classes)``.
+    """
     return 1.0 - dice_coefficient(y_true, y_pred)
 
 
@@ -52,6 +66,13 @@ def dice_soft(y_true: Any, y_pred: Any, smooth: float = 1e-5) -> Any:
     """Soft Dice per sample and class, then the mean of all of them; a scalar.
 
     A class absent from truth and prediction counts as 1.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensor
+        One-hot truth and probabilities, ``(batch, x, y[, z], classes)``.
+    smooth : float
+        Added to numerator and denominator.
     """
     y_true, y_pred = reductions.checked(y_true, y_pred)
     return ops.mean(reductions.dice_index(y_true, y_pred, smooth))
@@ -59,19 +80,39 @@ def dice_soft(y_true: Any, y_pred: Any, smooth: float = 1e-5) -> Any:
 
 @_registered
 def dice_soft_loss(y_true: Any, y_pred: Any) -> Any:
-    """1 − :func:`dice_soft`."""
+    """1 − :func:`dice_soft`.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensor
+        One-hot truth and probabilities, ``(batch, x, y[, z], classes)``.
+    """
     return 1.0 - dice_soft(y_true, y_pred)
 
 
 @_registered
 def dice_crossentropy(y_true: Any, y_pred: Any) -> Any:
-    """:func:`dice_soft_loss` + cross-entropy, mean over all voxels; a scalar."""
+    """:func:`dice_soft_loss` + cross-entropy, mean over all voxels; a scalar.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensor
+        One-hot truth and probabilities, ``(batch, x, y[, z], classes)``.
+    """
     return dice_soft_loss(y_true, y_pred) + _mean_crossentropy(y_true, y_pred)
 
 
 @_registered
 def tversky_loss(y_true: Any, y_pred: Any, smooth: float = 1e-6) -> Any:
-    """Number of classes − Σ Tversky index (both weights 0.5); per sample, ``(batch,)``."""
+    """Number of classes − Σ Tversky index (both weights 0.5); per sample, ``(batch,)``.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensor
+        One-hot truth and probabilities, ``(batch, x, y[, z], classes)``.
+    smooth : float
+        Added to numerator and denominator.
+    """
     y_true, y_pred = reductions.checked(y_true, y_pred)
     index = reductions.tversky_index(y_true, y_pred, 0.5, 0.5, smooth)
     return ops.sum(1.0 - index, axis=-1)
@@ -79,7 +120,13 @@ def tversky_loss(y_true: Any, y_pred: Any, smooth: float = 1e-6) -> Any:
 
 @_registered
 def tversky_crossentropy(y_true: Any, y_pred: Any) -> Any:
-    """:func:`tversky_loss` + cross-entropy, mean over all voxels; per sample, ``(batch,)``."""
+    """:func:`tversky_loss` + cross-entropy, mean over all voxels; per sample, ``(batch,)``.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensor
+        One-hot truth and probabilities, ``(batch, x, y[, z], classes)``.
+    """
     return tversky_loss(y_true, y_pred) + _mean_crossentropy(y_true, y_pred)
 
 

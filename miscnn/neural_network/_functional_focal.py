@@ -154,7 +154,13 @@ def symmetric_focal_loss(delta: float = 0.7, gamma: float = 2.0) -> FactoryLoss:
 
 
 def asymmetric_focal_loss(delta: float = 0.7, gamma: float = 2.0) -> FactoryLoss:
-    """:func:`symmetric_focal_loss` with (1 − p)^gamma for the background alone."""
+    """:func:`symmetric_focal_loss` with (1 − p)^gamma for the background alone.
+
+    Parameters
+    ----------
+    delta, gamma : float
+        As there.
+    """
     return FactoryLoss("asymmetric_focal_loss", {"delta": delta, "gamma": gamma})
 
 
@@ -175,7 +181,13 @@ def symmetric_focal_tversky_loss(delta: float = 0.7, gamma: float = 0.75) -> Fac
 
 
 def asymmetric_focal_tversky_loss(delta: float = 0.7, gamma: float = 0.75) -> FactoryLoss:
-    """:func:`symmetric_focal_tversky_loss` with the exponent 1 for the background."""
+    """:func:`symmetric_focal_tversky_loss` with the exponent 1 for the background.
+
+    Parameters
+    ----------
+    delta, gamma : float
+        As there.
+    """
     settings = {"delta": delta, "gamma": share("gamma", gamma)}
     return FactoryLoss("asymmetric_focal_tversky_loss", settings)
 
@@ -199,7 +211,13 @@ def sym_unified_focal_loss(
 def asym_unified_focal_loss(
     weight: float = 0.5, delta: float = 0.6, gamma: float = 0.5
 ) -> FactoryLoss:
-    """:func:`sym_unified_focal_loss` of the two asymmetric losses."""
+    """:func:`sym_unified_focal_loss` of the two asymmetric losses.
+
+    Parameters
+    ----------
+    weight, delta, gamma : float
+        As there.
+    """
     settings = {"weight": weight, "delta": delta, "gamma": share("gamma", gamma)}
     return FactoryLoss("asym_unified_focal_loss", settings)
 

@@ -20,6 +20,7 @@ from miscnn.neural_network._predictor import Predictor
 from miscnn.neural_network._regions import check_scores, default_scores, multilabel_loss
 from miscnn.neural_network._roi import RegionOfInterest
 from miscnn.neural_network._state import alike, clone_metric, seeded, take_over
+from miscnn.neural_network._transport import travelling
 from miscnn.neural_network.architecture.base import Architecture
 from miscnn.neural_network.architecture.unet.standard import UNetStandard
 from miscnn.neural_network.model_card import ModelCard
@@ -264,6 +265,10 @@ class BuiltNetwork(Predictor):
         other.metrics = [clone_metric(metric) for metric in self.metrics]
         other._compile()
         return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process as :meth:`copy` does: without the optimizer's state."""
+        return travelling(self)
 
     # ------------------------------------------------------------------ prediction
 

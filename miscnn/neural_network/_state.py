@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -37,10 +38,29 @@ def seeded(seed: int) -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # Keras uses it
     keras.utils.set_random_seed(seed)
     try:
-        yield
+        with _undisturbed(seed):
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
+
+
+@contextmanager
+def _undisturbed(seed: int) -> Iterator[None]:
+    """Let Keras draw its seeds from a generator of its own, as it would from Python's.
+
+    Python's is shared by all threads: those of a worker of Dask's draw from it, too, and the
+    network that is built meanwhile would begin with other weights.
+    """
+    module: Any = sys.modules.get("keras.src.random.seed_generator")
+    shared = getattr(module, "python_random", None)  # None in another version of Keras
+    if shared is not None:
+        module.python_random = random.Random(seed)
+    try:
+        yield
+    finally:
+        if shared is not None:
+            module.python_random = shared
 
 
 def uncompiled(model: Any) -> Any:

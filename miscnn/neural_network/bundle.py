@@ -95,7 +95,16 @@ def save(
     description: str | None = None,
     colours: Mapping[int | str, str] | Sequence[str] | None = None,
 ) -> None:
-    """Write a network's bundle; see :meth:`NeuralNetwork.save`."""
+    """Write a network's bundle; see :meth:`NeuralNetwork.save`.
+
+    Parameters
+    ----------
+    model : NeuralNetwork
+    folder : path
+        Where to; made if absent.
+    scores, name, licence, description, colours : optional
+        As of :meth:`NeuralNetwork.save`.
+    """
     interface = model.preprocessor.data.interface
     card = model.card.changed(interface, name, licence, description, colours)
     model._warn_if_untrained("save")
@@ -172,7 +181,13 @@ def load_network(
     output_path: str | Path = "predictions",
     modules: Sequence[str] = (),
 ) -> NeuralNetwork:
-    """Read the bundle of one network; arguments and errors as in :func:`load`."""
+    """Read the bundle of one network; arguments and errors as in :func:`load`.
+
+    Parameters
+    ----------
+    folder, custom_objects, input_path, output_path, modules : optional
+        As of :func:`load`.
+    """
     loaded = load(folder, custom_objects, input_path, output_path, modules)
     if not isinstance(loaded, NeuralNetwork):
         raise ConfigurationError(
@@ -194,9 +209,13 @@ def save_ensemble(
 ) -> None:
     """Write each network of an ensemble as a bundle of its own, then ``ensemble.json``.
 
-    Parameters are those of :meth:`NeuralNetwork.save`; the ensemble is a
-    :class:`~miscnn.neural_network.ensemble.StackedEnsemble` or a
-    :class:`~miscnn.neural_network.mean_ensemble.MeanEnsemble`.
+    Parameters
+    ----------
+    ensemble : StackedEnsemble or MeanEnsemble
+    folder : path
+        Where to; made if absent.
+    scores, name, licence, description, colours : optional
+        As of :meth:`NeuralNetwork.save`.
     """
     recipe = ensemble.preprocessor
     card = getattr(ensemble, "card", ModelCard()).changed(
@@ -224,6 +243,10 @@ def save_ensemble(
 
 def remove_folder(path: str | Path) -> None:
     """Remove the bundle of this name, so that a file can take its place.
+
+    Parameters
+    ----------
+    path : path
 
     Raises
     ------

@@ -23,8 +23,8 @@ class DeepSupervisionModel(keras.Model):  # type: ignore[misc]  # Keras has no t
     to ``compile`` works. The loss in validation, and all metrics, are those of the full
     resolution. (So the loss of training is not that of validation on the same data.)
 
-    Parameters
-    ----------
+    Other Parameters
+    ----------------
     inputs : Keras tensor
     outputs : list of Keras tensors
         Full resolution first, then coarser ones; ``(batch, x, y[, z], classes)``. Each spatial
@@ -106,6 +106,11 @@ class DeepSupervisionModel(keras.Model):  # type: ignore[misc]  # Keras has no t
 
 def supervision_weights(outputs: int) -> tuple[float, ...]:
     """Return the weights of the losses of ``outputs`` outputs: halved each time, sum 1.
+
+    Parameters
+    ----------
+    outputs : int
+        How many.
 
     Examples
     --------

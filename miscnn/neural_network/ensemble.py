@@ -54,6 +54,7 @@ from miscnn.processing.preprocessor import Preprocessor
 _log = logging.getLogger("miscnn.neural_network.ensemble")
 
 Combiner = Literal["mean", "learned"]
+"""How networks are combined, see :class:`StackedEnsemble`."""
 
 
 class StackedEnsemble(Predictor):

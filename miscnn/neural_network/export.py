@@ -23,6 +23,7 @@ from miscnn.processing.regions import THRESHOLD, Regions
 __all__ = ["DESCRIPTION", "ExportFormat", "export_network"]
 
 ExportFormat = Literal["onnx", "saved_model"]
+"""Formats that a network can be exported in."""
 
 DESCRIPTION = "miscnn"
 """Key of the description in the metadata of an ONNX file; ``miscnn.json`` in a SavedModel."""

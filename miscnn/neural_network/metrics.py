@@ -317,6 +317,8 @@ class MeanDice(PooledScore):
         Number of classes, background included.
     include_background : bool
         Whether class 0 counts.
+    name : str
+        Under which it is logged.
     absent_value : float
         What a class counts that occurs neither in the truth nor in the prediction.
     ignore_unlabelled : bool
@@ -402,6 +404,17 @@ def class_wise_dice(
     **options: Any,
 ) -> list[DiceScore]:
     """Return a :class:`DiceScore` for each class; see :func:`class_wise`.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of classes, background included.
+    names : sequence of str, optional
+        Of all classes, background first.
+    include_background : bool
+        Whether class 0 has a score.
+    **options : Any
+        Further arguments of :class:`DiceScore`.
 
     Examples
     --------

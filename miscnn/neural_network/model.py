@@ -48,6 +48,8 @@ class NeuralNetwork(BuiltNetwork):
         Default: Dice per class (or region) and their mean.
     learning_rate : float or keras.optimizers.schedules.LearningRateSchedule
         Initial learning rate of the optimizer, or a schedule of Keras' over its steps.
+    learninig_rate : float, optional
+        The same; MIScnn 1.x spelled it so.
     batch_queue_size : int
         Number of batches made ahead.
     workers : int

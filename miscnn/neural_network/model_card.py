@@ -69,7 +69,15 @@ class ModelCard:
 
 
 def label_table(interface: DataInterface, card: ModelCard) -> list[dict[str, Any]]:
-    """Return label, name, colour and (of files) value of each class, background first."""
+    """Return label, name, colour and (of files) value of each class, background first.
+
+    Parameters
+    ----------
+    interface : DataInterface
+        Knows the names and the values in files.
+    card : ModelCard
+        Knows the colours.
+    """
     names = interface.class_names or ["background"] + [
         f"class {label}" for label in range(1, interface.classes)
     ]
@@ -127,7 +135,13 @@ def _colours(
 
 
 def card_text(document: Mapping[str, Any]) -> str:
-    """Return the card as Markdown, from the document of a bundle."""
+    """Return the card as Markdown, from the document of a bundle.
+
+    Parameters
+    ----------
+    document : dict
+        What ``pipeline.json`` or ``ensemble.json`` holds.
+    """
     card = document["card"]
     licence = card["licence"]
     parts = [

@@ -11,6 +11,7 @@ from miscnn.exceptions import ConfigurationError
 from miscnn.processing.merging import WindowWeight
 
 Combine = Literal["probabilities", "logits"]
+"""What is averaged over windows and mirrored images."""
 
 
 class PredictionSettings(Configurable):

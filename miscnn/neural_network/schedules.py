@@ -205,6 +205,10 @@ _NAMES: dict[str, type[Schedule]] = {
 def as_schedule(schedule: Schedule | str | None) -> Schedule:
     """Return the schedule of a name; None stands for "constant".
 
+    Parameters
+    ----------
+    schedule : Schedule, str or None
+
     Raises
     ------
     ConfigurationError

@@ -21,12 +21,14 @@ from miscnn.pipeline._kinds import (
     Names,
 )
 from miscnn.pipeline._parts import Parts, Table
+from miscnn.pipeline._paths import SAVED_FOLDS
 from miscnn.pipeline._problems import REFUSALS, Place, Problems, nearest, told, unknown_key
 from miscnn.pipeline._ranges import check_ranges
 from miscnn.pipeline._signatures import Arguments
 from miscnn.pipeline._types import NOTHING, PART, as_arguments
 
 _RANDOM = "random"
+_FOLDS_FILE = ".json"
 _NEED_VALIDATION = ("restore_best", "early_stopping", "validate_volumes")
 
 
@@ -200,16 +202,33 @@ class Document:
                 )
                 del given[key]
         splitter = given.pop("splitter", None)
-        result = self.parts.arguments(given, _without(known, "splitter"), place)
+        scoring = given.pop("scoring", None)
+        result = self.parts.arguments(given, _without(known, "splitter", "scoring"), place)
+        result["scoring"] = self._scoring(scoring, (*place, "scoring"))
+        if result.get("n_jobs") == 0:
+            self.problems.add((*place, "n_jobs"), "= 0: expected a number of processes, or -1")
         if "splitter" in known:
             result["splitter"] = self._splitter(splitter, given, result, (*place, "splitter"))
         return result
+
+    def _scoring(self, given: Any, place: Place) -> Table | None:
+        if given in (None, NOTHING):
+            return None
+        if not isinstance(given, Mapping):
+            self.problems.add(place, f"= {told(given)}: expected a table of options for scores")
+            return None
+        values = {key: None if value == NOTHING else value for key, value in given.items()}
+        made: list[Table] = []
+        self._attempt(lambda: made.append(sections.scoring(values).get_config()), place)
+        return made[0] if made else None
 
     def _splitter(self, value: Any, given: Table, result: Table, place: Place) -> Table | None:
         """Let the number of folds be that of the splitter, wherever it was said."""
         if value in (None, NOTHING, _RANDOM):
             return None
         table = {PART: value} if isinstance(value, str) else value
+        if isinstance(value, str) and value.endswith(_FOLDS_FILE):
+            table = {PART: SAVED_FOLDS, "path": value}
         if isinstance(table, Mapping) and isinstance(table.get(PART), str):
             kind = self.parts.names.find(table[PART], SPLITTERS)
             counts = kind is not None and "n_splits" in kind.arguments()

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from miscnn.pipeline import _sections as sections
+from miscnn.pipeline._types import PART
+
+SAVED_FOLDS = "SavedFolds"
+"""The splitter that reads a file."""
 
 
 def with_paths(
@@ -21,11 +25,25 @@ def with_paths(
         for name in names:
             if section in result and result[section].get(name) is not None:
                 result[section][name] = change(result[section][name])
+    if result.get("evaluation", {}).get("splitter"):
+        evaluation = result["evaluation"]
+        evaluation["splitter"] = with_folds_path(evaluation["splitter"], change)
     files = {m: m if m.endswith(".py") else f"{m}.py" for m in result[sections.MODULES]}
     result[sections.MODULES] = [
         change(file) if m == file or (folder / file).is_file() else m for m, file in files.items()
     ]
     return result
+
+
+def with_folds_path(
+    splitter: Mapping[str, Any] | None, change: Callable[[str], str]
+) -> dict[str, Any] | None:
+    """Return the table of a splitter with another path, if it reads folds from a file."""
+    if splitter is None:
+        return None
+    if splitter.get(PART) != SAVED_FOLDS or not isinstance(splitter.get("path"), str):
+        return dict(splitter)
+    return {**splitter, "path": change(splitter["path"])}
 
 
 def resolved(text: str, folder: Path) -> Path:

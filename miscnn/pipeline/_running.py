@@ -134,6 +134,8 @@ def evaluate(
     if "folds" in section:
         section["k_fold"] = section.pop("folds")
         section["splitter"] = splitter
+    if section["scoring"] is not None:
+        section["scoring"] = sections.scoring(section["scoring"])
     section["evaluation_path"] = path
     function = sections.evaluation_function(method)
     _log.info("evaluation: %s, %d subjects", method, len(subjects))

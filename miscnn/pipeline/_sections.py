@@ -130,6 +130,13 @@ def evaluation_function(method: str) -> Any:
     return functions[method]
 
 
+def scoring(values: Mapping[str, Any]) -> Any:
+    """Return the ``Scoring`` that a table describes."""
+    from miscnn.evaluation.scoring import Scoring
+
+    return Scoring.from_config(values)
+
+
 def prediction_arguments() -> Arguments:
     """Those of ``PredictionSettings``."""
     from miscnn.neural_network.prediction_settings import PredictionSettings

@@ -116,6 +116,10 @@ def check_folds(
             from sklearn.model_selection import KFold
 
             splitter = KFold(folds_wanted, shuffle=True, random_state=seed)
+        if hasattr(splitter, "look_up"):  # into all segmentations, which takes too long here
+            from sklearn.model_selection import KFold
+
+            splitter = KFold(folds_wanted)
         folds = make_folds(subjects, splitter, data_io)
     if section["inner_validation"]:
         for fold in folds:

@@ -15,7 +15,7 @@ from miscnn.pipeline._files import overridden, read_document, write_document
 from miscnn.pipeline._kinds import Names
 from miscnn.pipeline._limits import check_document
 from miscnn.pipeline._modules import own_classes
-from miscnn.pipeline._paths import moved_path, resolved, with_paths
+from miscnn.pipeline._paths import moved_path, resolved, with_folds_path, with_paths
 from miscnn.pipeline._problems import Problems, Told
 from miscnn.pipeline._types import PART
 
@@ -156,9 +156,10 @@ class Pipeline:
     __hash__ = None  # type: ignore[assignment]  # equality is by value
 
     def _absolute(self) -> dict[str, Any]:
-        return with_paths(
-            self._document, self.folder, lambda text: str(resolved(text, self.folder))
-        )
+        return with_paths(self._document, self.folder, self._resolved)
+
+    def _resolved(self, text: str) -> str:
+        return str(resolved(text, self.folder))
 
     # ------------------------------------------------------------------ objects
 
@@ -334,7 +335,8 @@ class Pipeline:
         from miscnn.pipeline._with_data import check_folds
 
         with self._told("evaluation", "splitter"):
-            splitter = self._maker.parts.make(section.get("splitter"))
+            named = with_folds_path(section.get("splitter"), self._resolved)
+            splitter = self._maker.parts.make(named)
         with self._told("evaluation"):
             check_folds(section, subjects, data_io, splitter, section["seed"])
         return splitter

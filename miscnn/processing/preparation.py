@@ -46,6 +46,13 @@ class PreparedSamples:
         self._sources: dict[str, str] = {}
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without what is held in memory: another process reads or prepares it itself."""
+        return {"_recipe": self._recipe}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_recipe"])  # type: ignore[misc]  # it begins anew
+
     def forget_sources(self) -> None:
         """Look at the source files again when a sample is asked for next."""
         self._sources.clear()

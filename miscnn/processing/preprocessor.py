@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -16,6 +15,7 @@ from miscnn._configurable import from_json, serialize, to_json
 from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, NotFittedError
+from miscnn.processing._engines import prepared_by_engine
 from miscnn.processing.augmentation.base import Augmentation
 from miscnn.processing.augmentation.general import GeneralAugmentation
 from miscnn.processing.blocks import Block
@@ -325,16 +325,27 @@ class Preprocessor(NetworkView):
     # ------------------------------------------------------------------ preparing
 
     def prepare(self, indices: Sequence[str], verbose: int = 0) -> None:
-        """Run the expensive part of the chain on samples that are not prepared yet."""
+        """Run the expensive part of the chain on samples that are not prepared yet.
+
+        It takes ``workers`` threads; or, with ``cache="disk"``, the processes that joblib is
+        configured to use: ``joblib.parallel_config("loky", n_jobs=8)``, or
+        ``joblib.parallel_config("dask")`` for a cluster, whose workers must see data and
+        ``batch_path`` under the same paths. With ``cache="memory"`` it takes threads in any case:
+        what another process holds in memory does not help this one.
+
+        Parameters
+        ----------
+        indices : sequence of str
+        verbose : int
+            0 shows no progress bar.
+        """
         self._check_data()
         self._samples.forget_sources()  # files may have changed since the last call
         missing = [i for i in dict.fromkeys(indices) if not self._samples.is_prepared(i)]
         if not missing:
             return
-        jobs = Parallel(n_jobs=self.workers, prefer="threads", return_as="generator_unordered")
-        done = jobs(delayed(self._samples.measures)(index) for index in missing)
         for _ in tqdm(
-            done,
+            prepared_by_engine(self, self._samples, missing),
             total=len(missing),
             desc="preparing",
             unit="sample",

@@ -187,7 +187,12 @@ class Regions(Configurable):
 def as_regions(
     value: Regions | Mapping[str, int | Sequence[int]] | None,
 ) -> Regions | None:
-    """Return regions that were given as such, or as a mapping of names to labels."""
+    """Return regions that were given as such, or as a mapping of names to labels.
+
+    Parameters
+    ----------
+    value : Regions, mapping or None
+    """
     if value is None or isinstance(value, Regions):
         return value
     if not isinstance(value, Mapping):

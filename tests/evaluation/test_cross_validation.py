@@ -102,6 +102,10 @@ def test_sorted_folds_need_no_more_than_the_splitter(
         samples[6:9],
     ]
     document = json.loads((tmp_path / "folds.json").read_text())
+    assert document.pop("folds") == [
+        {"training": list(fold.training), "validation": list(fold.validation)}
+        for fold in result.folds
+    ]
     assert document == {
         "n_folds": 3,
         "splitter": "SliceSortedKFold(n_splits=3, interleave=False)",

@@ -221,6 +221,7 @@ def test_minutes_end_the_training_of_each_fold(
     tmp_path: Path, network: miscnn.NeuralNetwork, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {**TWO_FOLDS, "epochs": None, "max_minutes": 1e-5, "save_models": False, "verbose": 1}
+    options["previews"] = False
     path = tmp_path / "e"
     result = cross_validation(SUBJECTS, network, evaluation_path=path, **options)
     # 0.6 ms: the first epoch is the one whose end lies nearest.

@@ -55,7 +55,13 @@ miscnn_data_interfaces: Mapping[str, type[DataInterface]] = MappingProxyType(
 
 
 def get_data_interface_from_file_term(file_term: str) -> type[DataInterface] | None:
-    """Return the interface that reads files with this ending, such as ``".nii.gz"``, or None."""
+    """Return the interface that reads files with this ending, such as ``".nii.gz"``, or None.
+
+    Parameters
+    ----------
+    file_term : str
+        End of a file name.
+    """
     for interface in miscnn_data_interfaces.values():
         if interface.check_file_termination(file_term):
             return interface

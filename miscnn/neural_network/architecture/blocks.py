@@ -230,6 +230,13 @@ def finished(inputs: Any, outputs: Sequence[Any], name: str) -> Any:
     """Return the model from ``inputs`` to ``outputs``, of which the finest comes last.
 
     With more than one output the coarser ones are trained by deep supervision.
+
+    Parameters
+    ----------
+    inputs : Keras tensor
+    outputs : sequence of Keras tensors
+    name : str
+        Of the model.
     """
     if len(outputs) == 1:
         return keras.Model(inputs, outputs[0], name=name)
@@ -237,7 +244,13 @@ def finished(inputs: Any, outputs: Sequence[Any], name: str) -> Any:
 
 
 def multiple_of(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Return what the size of each axis must be a multiple of, to be reduced by all strides."""
+    """Return what the size of each axis must be a multiple of, to be reduced by all strides.
+
+    Parameters
+    ----------
+    strides : sequence of sequences of int
+        Of each level, per axis.
+    """
     return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
 
 
@@ -250,6 +263,10 @@ def per_level(name: str, sizes: Sizes, levels: int, dimensions: int) -> list[tup
         Name of the argument, for the error.
     sizes : int, sequence of int, or sequence of sequences of int
         The same everywhere; per axis; or per axis for each level.
+    levels : int
+        How many there are.
+    dimensions : int
+        Spatial axes.
 
     Raises
     ------

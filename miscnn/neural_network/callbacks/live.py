@@ -47,18 +47,21 @@ class LiveFigure(EpochLog):
         self._outdated = False
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Begin a new figure."""
         self._update = None  # below the cell that trains
         self._pause_until = 0.0
         if self._display is None and in_notebook():
             self._display = _display_in_notebook
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Take the values of an epoch; draw, if the last drawing is long enough ago."""
         super().on_epoch_end(epoch, logs)
         self._outdated = True
         if time.monotonic() >= self._pause_until:
             self._draw()
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
+        """Draw what has not been drawn yet."""
         if self._outdated:
             self._draw()
 

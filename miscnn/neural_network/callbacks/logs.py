@@ -39,6 +39,7 @@ class EpochLog(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no 
         return History({n: [row.get(n, math.nan) for row in self._rows] for n in names})
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Take the values of an epoch."""
         row = {name: float(value) for name, value in (logs or {}).items()}
         rate = learning_rate_of(self.model)
         if rate is not None:
@@ -79,9 +80,11 @@ class TSVLog(EpochLog):
         self._start = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Note when an epoch begins."""
         self._start = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Take the values of an epoch, and write the file."""
         super().on_epoch_end(epoch, logs)
         self._rows[-1][_SECONDS] = round(time.monotonic() - self._start, 3)
         self.history.to_tsv(self._path)

@@ -93,6 +93,7 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has 
     # ------------------------------------------------------------------ what Keras calls
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Show an empty bar."""
         self.close()
         self._begin()
         total = self._epochs if self._minutes is None else self._minutes
@@ -112,10 +113,12 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has 
         self._shown_at = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Note when an epoch begins."""
         self._epoch_start = time.monotonic()
         self._show_sometimes()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Count a batch."""
         if self._start is None:
             self._start = time.monotonic()
         steps = (self.params or {}).get("steps")
@@ -123,9 +126,11 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has 
         self._show_sometimes()
 
     def on_test_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Let the clock go on."""
         self._show_sometimes()  # the clock goes on
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Count an epoch, and show its values."""
         self._done += 1
         self._within = 0.0
         self._epoch_seconds = time.monotonic() - self._epoch_start
@@ -133,6 +138,7 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has 
         self._show_sometimes()
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
+        """Close the bar."""
         self._close("" if self._is_complete() else "stopped early")
 
     # ------------------------------------------------------------------ the end

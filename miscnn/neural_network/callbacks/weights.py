@@ -57,6 +57,7 @@ class BestWeights(_Watch):
         self._weights: Any = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Keep the weights if the value has improved."""
         value = (logs or {}).get(self.monitor)
         if value is None or not self.improves(epoch, value):
             return
@@ -90,7 +91,15 @@ class BestWeights(_Watch):
 
 
 class EarlyStopping(_Watch):
-    """Ends a training when a value has not improved for ``patience`` epochs that log it."""
+    """Ends a training when a value has not improved for ``patience`` epochs that log it.
+
+    Parameters
+    ----------
+    patience : int
+        How many such epochs in a row.
+    monitor : str
+        Name of the logged value.
+    """
 
     def __init__(self, patience: int, monitor: str = "val_loss") -> None:
         super().__init__(monitor)
@@ -98,6 +107,7 @@ class EarlyStopping(_Watch):
         self._waited = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """End the training if the value has not improved for too long."""
         value = (logs or {}).get(self.monitor)
         if value is None:
             return

@@ -14,6 +14,7 @@ from miscnn.neural_network import _reductions as reductions
 from miscnn.neural_network._class_weights import read_class_weights
 
 ReductionAxes = Literal["sample", "batch"]
+"""Over what sums run: the voxels of a sample, or of the whole batch."""
 
 
 def refuse_exclusive(loss: Any) -> None:
@@ -34,6 +35,19 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
     A loss of your own defines :meth:`values`; options of its own go into ``__init__`` and
     :meth:`get_config` alike. One that makes sense only where each voxel has exactly one class
     sets ``exclusive`` to True.
+
+    Parameters
+    ----------
+    class_weights : sequence of float, optional
+        One per class, background first; only the ratios count.
+    reduction_axes : {"sample", "batch"}
+        Whether sums run over the voxels of each sample, or over those of the whole batch.
+    ignore_unlabelled : bool
+        Whether voxels whose truth is 0 for all classes are left out of all sums.
+    multilabel : bool
+        Whether the channels are regions that may overlap; set for recipes with ``regions``.
+    reduction, name : str or None
+        As of ``keras.losses.Loss``.
     """
 
     exclusive: ClassVar[bool] = False
@@ -223,7 +237,15 @@ class SegmentationLoss(keras.losses.Loss, ABC):  # type: ignore[misc]  # Keras h
 
 
 class RegionLoss(SegmentationLoss):
-    """Base of losses that compare regions: the mean of 1 − index over the classes."""
+    """Base of losses that compare regions: the mean of 1 − index over the classes.
+
+    Parameters
+    ----------
+    include_background : bool
+        Whether class 0 counts in the mean over the classes.
+    smooth : float
+        Added to numerator and denominator.
+    """
 
     def __init__(
         self, *, include_background: bool = True, smooth: float = 1e-5, **kwargs: Any

@@ -32,11 +32,14 @@ class SoftClDice(ForegroundLoss):
         Erosions of the skeleton: at least the largest radius of a tube, in voxels. Time and
         memory grow with it. Default 3, that of the published code. Under deep supervision the
         coarser outputs, where tubes are thinner in voxels, have as many.
-    include_background : bool
-        Default: foreground only, as in the published code.
     smooth : float
         s above; 1, that of the published code.
-    class_weights, reduction_axes, ignore_unlabelled
+
+    Other Parameters
+    ----------------
+    include_background : bool
+        Default: foreground only, as in the published code.
+    class_weights, reduction_axes, ignore_unlabelled : various
         As in :mod:`miscnn.neural_network.losses`. Where voxels are ignored, tubes end.
 
     Notes
@@ -91,10 +94,13 @@ class DiceClDice(Dice):
     ----------
     alpha : float
         0 … 1; the paper trains with 0.1 to 0.5. Default 0.5, that of the published code.
-    iterations
+    iterations : int
         As of :class:`SoftClDice`, which takes the foreground only and has the ``smooth`` of its
         own default.
-    include_background, smooth, class_weights, reduction_axes, ignore_unlabelled
+
+    Other Parameters
+    ----------------
+    include_background, smooth, class_weights, reduction_axes, ignore_unlabelled : various
         As in :mod:`miscnn.neural_network.losses`; the former two are those of Dice.
     """
 

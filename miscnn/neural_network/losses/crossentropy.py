@@ -26,7 +26,10 @@ class CrossEntropy(SegmentationLoss):
         False is a class weight of 0 for class 0: voxels of the background do not count, so
         nothing keeps the network from predicting an organ there. For sums with other losses.
         Without effect on ``multilabel``.
-    class_weights, reduction_axes, ignore_unlabelled
+
+    Other Parameters
+    ----------------
+    class_weights, reduction_axes, ignore_unlabelled : various
         As in :mod:`miscnn.neural_network.losses`. Voxels without a label have no true class:
         they never count here.
 
@@ -77,10 +80,13 @@ class Focal(CrossEntropy):
     ----------
     gamma : float
         Voxels that are right already count the less, the larger it is; 0 is cross-entropy.
+
+    Other Parameters
+    ----------------
     class_weights : sequence of float, optional
         The α of the paper, one per class. As in all losses here the mean is divided by the
         weights, so only their ratios count.
-    label_smoothing
+    label_smoothing : float
         Of the truth: then it is the mean of −Σ_c y_c (1 − p_c)^gamma · log p_c.
 
     References

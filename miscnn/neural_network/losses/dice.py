@@ -18,7 +18,10 @@ class Dice(RegionLoss):
     squared : bool
         Take the squares in the denominator, as V-Net does: Σp² + Σy². It forgives small
         probabilities spread over many voxels.
-    include_background, smooth, class_weights, reduction_axes, ignore_unlabelled
+
+    Other Parameters
+    ----------------
+    include_background, smooth, class_weights, reduction_axes, ignore_unlabelled : various
         As in :mod:`miscnn.neural_network.losses`.
 
     References
@@ -43,7 +46,13 @@ class Dice(RegionLoss):
 
 @keras.saving.register_keras_serializable(package="miscnn")
 class DiceCrossEntropy(WithCrossEntropy, Dice):
-    """dice_weight · Dice + crossentropy_weight · cross-entropy (both 1 by default)."""
+    """dice_weight · Dice + crossentropy_weight · cross-entropy (both 1 by default).
+
+    Parameters
+    ----------
+    dice_weight, crossentropy_weight : float
+        Factors of the two.
+    """
 
     def __init__(
         self, *, dice_weight: float = 1.0, crossentropy_weight: float = 1.0, **kwargs: Any
@@ -77,6 +86,9 @@ class Combo(DiceCrossEntropy):
     dice_weight, crossentropy_weight : float
         1 − α and α of the paper. It subtracts the Dice itself; here it is 1 − Dice, which
         makes the values larger by ``dice_weight``, and 0 for a perfect prediction.
+
+    Other Parameters
+    ----------------
     label_smoothing : float
         Of the truth in BCE.
 

@@ -39,10 +39,13 @@ class BoundaryLoss(ForegroundLoss):
         than 7 · 10⁵ of these units (0.7 km in mm): beyond it is taken that there is no surface.
         Under deep supervision the coarser outputs, whose voxels are larger, are measured with
         the same spacing: their distances come out too small by as much as they are coarser.
+
+    Other Parameters
+    ----------------
     include_background : bool
         Whether the distances to the background's surface count too. Default: foreground only,
         as in the paper.
-    class_weights, reduction_axes, ignore_unlabelled
+    class_weights, reduction_axes, ignore_unlabelled : various
         As in :mod:`miscnn.neural_network.losses`. Every class counts in the mean over the
         classes, without a surface too. There is no ``smooth``: nothing is divided.
 
@@ -107,11 +110,14 @@ class BoundaryDiceCrossEntropy(DiceCrossEntropy):
     boundary_weight : float
         Of :class:`BoundaryLoss`, which has the unit of ``spacing``. Default 0.01, with which
         the paper begins; it raises the weight by 0.01 an epoch.
-    spacing
+    spacing : sequence of float, optional
         As of :class:`BoundaryLoss`.
-    dice_weight, crossentropy_weight
+
+    Other Parameters
+    ----------------
+    dice_weight, crossentropy_weight : float
         1 by default; one of them may be 0.
-    include_background, smooth, class_weights, reduction_axes, ignore_unlabelled
+    include_background, smooth, class_weights, reduction_axes, ignore_unlabelled : various
         As in :mod:`miscnn.neural_network.losses`. The boundary loss takes the foreground only.
     """
 

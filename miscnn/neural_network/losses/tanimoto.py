@@ -35,7 +35,10 @@ class Tanimoto(RegionLoss):
         are divided by the largest 1 / V²: this changes the meaning of ``smooth`` only, which
         so stays a number of voxels. (Unscaled, the sums are of the order 1 / V, and for
         organs of 10⁵ voxels a smooth of 1e-5 would be as large as they.)
-    include_background, smooth, class_weights, reduction_axes
+
+    Other Parameters
+    ----------------
+    include_background, smooth, class_weights, reduction_axes : various
         As in :mod:`miscnn.neural_network.losses`.
 
     References
@@ -105,6 +108,11 @@ class TanimotoCrossEntropy(WithCrossEntropy, Tanimoto):
     """tanimoto_weight · Tanimoto + crossentropy_weight · cross-entropy, 0.6 and 0.4.
 
     ``complement`` and ``volume_weighting`` are options of the Tanimoto part.
+
+    Parameters
+    ----------
+    tanimoto_weight, crossentropy_weight : float
+        Factors of the two.
 
     References
     ----------

@@ -22,6 +22,13 @@ class Tversky(RegionLoss):
     sensitivity. The arguments carry no Greek letters because the literature disagrees on
     which of α and β is which.
 
+    Parameters
+    ----------
+    fp_weight, fn_weight : float
+        Of false positives and false negatives.
+    smooth : float
+        Added to numerator and denominator.
+
     References
     ----------
     Salehi et al. 2017, arXiv 1706.05721 (where 0.3 and 0.7 did best).
@@ -61,7 +68,15 @@ class Tversky(RegionLoss):
 
 @keras.saving.register_keras_serializable(package="miscnn")
 class TverskyCrossEntropy(WithCrossEntropy, Tversky):
-    """tversky_weight · Tversky + crossentropy_weight · cross-entropy (both 1 by default)."""
+    """tversky_weight · Tversky + crossentropy_weight · cross-entropy (both 1 by default).
+
+    Parameters
+    ----------
+    fp_weight, fn_weight : float
+        Of false positives and false negatives.
+    tversky_weight, crossentropy_weight : float
+        Factors of the two.
+    """
 
     def __init__(
         self,
@@ -91,6 +106,8 @@ class FocalTversky(Tversky):
 
     Parameters
     ----------
+    fp_weight, fn_weight : float
+        Of false positives and false negatives.
     gamma : float
         The exponent itself, above 0. The paper writes it as 1 / γ with γ = 4/3, which is
         the 0.75 here. Below 1 it keeps pulling at classes that are nearly right.
@@ -122,7 +139,17 @@ class FocalTversky(Tversky):
 
 @keras.saving.register_keras_serializable(package="miscnn")
 class FocalTverskyCrossEntropy(WithCrossEntropy, FocalTversky):
-    """tversky_weight · focal Tversky + crossentropy_weight · cross-entropy (both 1)."""
+    """tversky_weight · focal Tversky + crossentropy_weight · cross-entropy (both 1).
+
+    Parameters
+    ----------
+    fp_weight, fn_weight : float
+        Of false positives and false negatives.
+    gamma : float
+        The exponent, as of :class:`FocalTversky`.
+    tversky_weight, crossentropy_weight : float
+        Factors of the two.
+    """
 
     def __init__(
         self,
@@ -166,7 +193,13 @@ class Jaccard(RegionLoss):
 
 @keras.saving.register_keras_serializable(package="miscnn")
 class JaccardCrossEntropy(WithCrossEntropy, Jaccard):
-    """jaccard_weight · Jaccard + crossentropy_weight · cross-entropy (both 1 by default)."""
+    """jaccard_weight · Jaccard + crossentropy_weight · cross-entropy (both 1 by default).
+
+    Parameters
+    ----------
+    jaccard_weight, crossentropy_weight : float
+        Factors of the two.
+    """
 
     def __init__(
         self, *, jaccard_weight: float = 1.0, crossentropy_weight: float = 1.0, **kwargs: Any

@@ -35,6 +35,9 @@ class UnifiedFocal(WithCrossEntropy, Tversky):
         The asymmetric form, for small organs and lesions.
     tversky_weight, crossentropy_weight : float
         Of the two parts.
+
+    Other Parameters
+    ----------------
     label_smoothing : float
         Of the truth in the focal loss: −Σ_c d_c y_c (1 − p_c)^gamma · log p_c.
     include_background : bool

@@ -156,7 +156,14 @@ class Augmentation(Configurable, ABC):
 
 
 def center_crop(array: NDArray[Any], patch_shape: Sequence[int]) -> NDArray[Any]:
-    """Return the centre of the first ``len(patch_shape)`` axes of an array, as a view."""
+    """Return the centre of the first ``len(patch_shape)`` axes of an array, as a view.
+
+    Parameters
+    ----------
+    array : array
+    patch_shape : sequence of int
+        Voxels along each of these axes.
+    """
     box = tuple(
         slice((size - want) // 2, (size - want) // 2 + want)
         for size, want in zip(array.shape, patch_shape, strict=False)
