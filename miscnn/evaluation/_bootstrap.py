@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +25,7 @@ class Resamples:
         self.seed = seed
         self.n_resamples = n_resamples
         self._drawn = np.empty((n_resamples, 0), dtype=np.int64)
+        self._times = np.empty((n_resamples, 0))
 
     def of(self, m: int) -> NDArray[np.int64]:
         """Return the positions of m subjects drawn with replacement, (n_resamples, m)."""
@@ -31,6 +33,14 @@ class Resamples:
             rng = np.random.default_rng([self.seed, m])
             self._drawn = rng.integers(m, size=(self.n_resamples, m))
         return self._drawn
+
+    def times(self, m: int) -> NDArray[np.float64]:
+        """Return how often each of m subjects was drawn, (n_resamples, m)."""
+        if self._times.shape[1] != m:
+            places = self.of(m) + m * np.arange(self.n_resamples)[:, np.newaxis]
+            counted = np.bincount(places.ravel(), minlength=self.n_resamples * m)
+            self._times = counted.reshape(self.n_resamples, m).astype(np.float64)
+        return self._times
 
 
 def bootstrap_interval(
@@ -85,12 +95,17 @@ def bootstrap_interval(
     tolerance = 1e-12 * max(1.0, float(np.abs(array).max()))
     if np.ptp(array) <= tolerance:
         return float(mean), float(mean)
-    drawn = (Resamples(seed, n_resamples) if resamples is None else resamples).of(m)
+    times = (Resamples(seed, n_resamples) if resamples is None else resamples).times(m)
     alone = m == array.size  # each subject once
-    sizes = m if alone else counts[drawn].sum(axis=1)
-    means = totals[drawn].sum(axis=1) / sizes
+    sizes = m if alone else _sums(times, counts)
+    means = _sums(times, totals) / sizes
     without_one = (totals.sum() - totals) / (counts.sum() - counts)
     return accelerated_interval(float(mean), means, without_one, confidence, tolerance)
+
+
+def _sums(times: NDArray[np.float64], values: NDArray[Any]) -> NDArray[np.float64]:
+    # Not by @: its last bits depend on the number of threads.
+    return np.asarray(np.einsum("ij,j->i", times, values.astype(np.float64)))
 
 
 def accelerated_interval(

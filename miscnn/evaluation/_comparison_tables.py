@@ -43,15 +43,16 @@ class Comparison:
     confidence : float
     correction : str
         How the p values are adjusted.
-    n_tests : int
-        For how many tests of each kind: those of this comparison, or of all it was made with.
+    n_tests : pair of int
+        For how many signed-rank tests, and tests of spreads: those of this comparison, or of all
+        it was made with. What could not be tested does not count.
     """
 
     rows: tuple[ClassComparison, ...]
     names: tuple[str, str] = ("a", "b")
     confidence: float = 0.95
     correction: str = "none"
-    n_tests: int = 0
+    n_tests: tuple[int, int] = (0, 0)
 
     @property
     def metric(self) -> str:
@@ -223,6 +224,7 @@ def adjusted(comparisons: Sequence[Comparison], correction: str) -> tuple[Compar
     rows = [row for comparison in comparisons for row in comparison.rows]
     ranks = adjusted_p([row.p_wilcoxon for row in rows], correction)
     spreads = adjusted_p([row.p_spread for row in rows], correction)
+    n_tests = (int(np.sum(~np.isnan(ranks))), int(np.sum(~np.isnan(spreads))))
     done = iter(
         replace(row, p_wilcoxon_adjusted=rank, p_spread_adjusted=spread)
         for row, rank, spread in zip(rows, ranks, spreads, strict=True)
@@ -232,7 +234,7 @@ def adjusted(comparisons: Sequence[Comparison], correction: str) -> tuple[Compar
             comparison,
             rows=tuple(next(done) for _ in comparison.rows),
             correction=correction,
-            n_tests=len(rows),
+            n_tests=n_tests,
         )
         for comparison in comparisons
     )
@@ -256,10 +258,13 @@ def _left_out(row: ClassComparison) -> str:
     )
 
 
-def _corrected(correction: str, n_tests: int) -> list[str]:
+def _corrected(correction: str, n_tests: tuple[int, int]) -> list[str]:
     if correction == "none":
         return ["p: not corrected for the number of tests."]
-    return [f"p: {correction}, for {n_tests} test(s) of each kind."]
+    ranks, spreads = n_tests
+    if ranks == spreads:
+        return [f"p: {correction}, for {ranks} test(s) of each kind."]
+    return [f"p: {correction}, for {ranks} test(s) of the means and {spreads} of the spreads."]
 
 
 def _ci(confidence: float) -> str:

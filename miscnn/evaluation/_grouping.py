@@ -19,6 +19,9 @@ THICKNESS_EDGES = (1.5, 3.0, 5.0)
 _QUANTILES = (1 / 3, 2 / 3)
 _VOLUMES = {"volume_truth_ml": "ml", "area_truth_mm2": "mm²"}
 
+_SAME = 1e-4
+"""Share by which a thickness may be above an edge: affines in float32 make 3.0000002 of 3 mm."""
+
 Subject = tuple[int, str]
 """Fold and index."""
 
@@ -47,7 +50,7 @@ def groups_by(
         _check(edges)
     if by == "slice_thickness":
         chosen = THICKNESS_EDGES if edges is None else edges
-        return lambda row: _bin(row.slice_thickness, chosen, "mm", "thickness unknown")
+        return lambda row: _bin(row.slice_thickness, chosen, "mm", "thickness unknown", _SAME)
     if by == "n_slices":
         counts = {(row.fold, row.sample): float(row.n_slices) for row in rows}
         chosen = _thirds(counts.values()) if edges is None else edges
@@ -79,12 +82,14 @@ def _by_size(
     return group
 
 
-def _bin(value: float, edges: Sequence[float], unit: str, unknown: str) -> Group:
+def _bin(
+    value: float, edges: Sequence[float], unit: str, unknown: str, same: float = 0.0
+) -> Group:
     """Return the group of a value: above the edge before, up to and with the edge after."""
     if math.isnan(value):
         return Group(math.inf, unknown)
-    position = int(np.searchsorted(np.asarray(edges, dtype=np.float64), value, side="left"))
-    texts = [f"{edge:.4g}" for edge in edges]
+    position = sum(value > edge + same * abs(edge) for edge in edges)
+    texts = _texts(edges)
     if not texts:
         name = f"all known ({unit})"
     elif position == 0:
@@ -94,6 +99,15 @@ def _bin(value: float, edges: Sequence[float], unit: str, unknown: str) -> Group
     else:
         name = f"({texts[position - 1]}, {texts[position]}] {unit}"
     return Group(position, name)
+
+
+def _texts(edges: Sequence[float]) -> list[str]:
+    """Write edges with four digits, or as many as tell them apart: groups are known by name."""
+    for digits in range(4, 18):
+        texts = [f"{edge:.{digits}g}" for edge in edges]
+        if len(set(texts)) == len(texts) and not any("e+" in text for text in texts):
+            break
+    return texts
 
 
 def _thirds(values: Iterable[float]) -> list[float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miscnn.evaluation._bootstrap import accelerated_interval, bootstrap_interval
+from miscnn.evaluation._bootstrap import Resamples, accelerated_interval, bootstrap_interval
 from miscnn.evaluation._significance import equal_spreads_p, signed_rank_p
 from miscnn.evaluation.summary import worst_position
 
@@ -101,24 +101,23 @@ def compare_class(
     metric: str,
     samples: Sequence[str],
     values: NDArray[np.float64],
-    seed: int,
     confidence: float,
-    n_resamples: int,
+    resamples: Resamples,
 ) -> ClassComparison:
     """Compare the scores of one class, shape (2, subjects); p values are not yet adjusted."""
     a, b = pairs = values[:, np.isfinite(values).all(axis=0)]
     n = pairs.shape[1]
     differences = a - b
     low, high = (
-        bootstrap_interval(differences, None, seed, confidence, n_resamples)
+        bootstrap_interval(differences, confidence=confidence, resamples=resamples)
         if n > 2
         else (_NAN, _NAN)
     )
     worst = [worst_position(each, metric) for each in values]
     sd_a, sd_b = (float(s) for s in _sd(pairs)) if n > 1 else (_NAN, _NAN)
-    sd_difference, sd_ratio = _spreads(pairs, seed, confidence, n_resamples)
+    sd_difference, sd_ratio = _spreads(pairs, confidence, resamples)
     p_wilcoxon, n_ranked = signed_rank_p(*values)
-    p_spread = equal_spreads_p(pairs, seed)
+    p_spread = equal_spreads_p(pairs, resamples.seed)
     undefined, infinite = np.isnan(values).sum(axis=1), np.isinf(values).sum(axis=1)
     return ClassComparison(
         label=label,
@@ -150,7 +149,7 @@ def compare_class(
 
 
 def _spreads(
-    pairs: NDArray[np.float64], seed: int, confidence: float, n_resamples: int
+    pairs: NDArray[np.float64], confidence: float, resamples: Resamples
 ) -> tuple[Estimate, Estimate]:
     """Return difference and ratio of the standard deviations of ``(2, n)`` values."""
     n = pairs.shape[1]
@@ -160,7 +159,7 @@ def _spreads(
     difference, log_ratio = float(spread[0] - spread[1]), float(_log_ratio(spread))
     if n < 3:
         return Estimate(difference, _NAN, _NAN), Estimate(_ratio(log_ratio), _NAN, _NAN)
-    drawn = np.random.default_rng([seed, n]).integers(n, size=(n_resamples, n))
+    drawn = resamples.of(n)
     resampled = np.stack([_sd(each[drawn]) for each in pairs])
     others = np.array([np.delete(np.arange(n), k) for k in range(n)])
     without_one = np.stack([_sd(each[others]) for each in pairs])

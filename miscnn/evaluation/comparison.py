@@ -11,6 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
+from miscnn.evaluation._bootstrap import Resamples
 from miscnn.evaluation._comparison_tables import Comparison, Comparisons, adjusted
 from miscnn.evaluation._paired import ClassComparison, Estimate, compare_class
 from miscnn.evaluation._scored import Scored, table_of
@@ -106,7 +107,8 @@ def compare(
     """
     if len(names) != 2 or isinstance(names, str):
         raise ConfigurationError(f"names must be two, one for each table, got {names!r}")
-    found = _pair(table_a, table_b, metric, seed, names, confidence, n_resamples)
+    _check(confidence, n_resamples)
+    found = _pair(table_a, table_b, metric, names, confidence, Resamples(seed, n_resamples))
     return adjusted([found], correction)[0]
 
 
@@ -153,8 +155,10 @@ def compare_all(
     metrics = [metric] if isinstance(metric, str) else list(metric)
     if not metrics:
         raise ConfigurationError("metric must name one score or more, got none")
+    _check(confidence, n_resamples)
+    resamples = Resamples(seed, n_resamples)
     found = [
-        _pair(tables[a], tables[b], each, seed, (a, b), confidence, n_resamples)
+        _pair(tables[a], tables[b], each, (a, b), confidence, resamples)
         for each in dict.fromkeys(metrics)
         for a, b in combinations(tables, 2)
     ]
@@ -165,30 +169,35 @@ def _pair(
     table_a: ScoreTable | Scored,
     table_b: ScoreTable | Scored,
     metric: str,
-    seed: int,
     names: Sequence[str],
     confidence: float,
-    n_resamples: int,
+    resamples: Resamples,
 ) -> Comparison:
     """Compare two models; p values are not yet adjusted."""
-    if not 0 < confidence < 1:
-        raise ConfigurationError(f"confidence must lie between 0 and 1, got {confidence}")
     tables = [table_of(g, name) for g, name in zip((table_a, table_b), names, strict=True)]
     scores_a, scores_b = (
         _by_class(table, metric, name) for table, name in zip(tables, names, strict=True)
     )
     _check_same("classes", list(map(str, scores_a)), list(map(str, scores_b)), names)
+    class_names = {row.label: row.class_name for row in tables[0] if row.metric == metric}
     rows = []
     for label in sorted(scores_a):
         a, b = scores_a[label], scores_b[label]
         _check_same(f"subjects of class {label}", list(a), list(b), names)
         samples = sorted(a)
         values = np.array([[each[s] for s in samples] for each in (a, b)], dtype=np.float64)
-        name = tables[0].select(metric, label).classes[label]
-        rows.append(
-            compare_class(label, name, metric, samples, values, seed, confidence, n_resamples)
-        )
+        name = class_names[label]
+        rows.append(compare_class(label, name, metric, samples, values, confidence, resamples))
     return Comparison(tuple(rows), (str(names[0]), str(names[1])), confidence)
+
+
+def _check(confidence: float, n_resamples: int) -> None:
+    if not 0 < confidence < 1:
+        raise ConfigurationError(f"confidence must lie between 0 and 1, got {confidence}")
+    if n_resamples < 1:
+        raise ConfigurationError(
+            f"n_resamples must be at least 1, better some thousands, got {n_resamples}"
+        )
 
 
 def _by_class(table: ScoreTable, metric: str, name: str) -> dict[int, dict[str, float]]:

@@ -14,12 +14,11 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from miscnn._text import write_tsv
 from miscnn.evaluation._detection import Detection, SizeBin, detection_by_diameter
-from miscnn.evaluation._tidy import read_rows
+from miscnn.evaluation._tidy import read_rows, write_rows
 from miscnn.evaluation.lesions import Lesion, LesionMatches, Side, equivalent_diameter
 from miscnn.exceptions import ConfigurationError
 
@@ -283,7 +282,7 @@ class LesionTable:
 
     def to_tsv(self, path: str | os.PathLike[str]) -> None:
         """Write the table (columns: see :mod:`miscnn.evaluation.lesion_table`)."""
-        write_tsv(path, _HEADER, map(astuple, self.rows))
+        write_rows(path, LesionRow, _HEADER, self.rows)
 
     @classmethod
     def from_tsv(cls, path: str | os.PathLike[str]) -> LesionTable:

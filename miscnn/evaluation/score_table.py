@@ -12,16 +12,17 @@ ones as ``inf``. Every report is made from this table alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miscnn._text import read_tsv, write_tsv
-from miscnn.exceptions import ConfigurationError, MissingFileError
+from miscnn._text import write_tsv
+from miscnn.evaluation._tidy import read_rows, write_rows
+from miscnn.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from miscnn.evaluation.summary import Summary
@@ -150,7 +151,7 @@ class ScoreTable:
 
     def to_tsv(self, path: str | os.PathLike[str]) -> None:
         """Write the table (columns: see :mod:`miscnn.evaluation.score_table`)."""
-        write_tsv(path, _TABLE_HEADER, map(astuple, self.rows))
+        write_rows(path, ScoreRow, _TABLE_HEADER, self.rows)
 
     @classmethod
     def from_tsv(cls, path: str | os.PathLike[str]) -> ScoreTable:
@@ -163,16 +164,7 @@ class ScoreTable:
         ConfigurationError
             If it holds something else.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise MissingFileError(f"{path} does not exist; it is written by cross_validation")
-        lines = read_tsv(path)
-        if not lines or tuple(lines[0]) != _TABLE_HEADER:
-            raise ConfigurationError(
-                f"{path} is no table of scores: its first line must name the columns "
-                f"{', '.join(_TABLE_HEADER)}"
-            )
-        return cls(_parse_row(line, path, number) for number, line in enumerate(lines[1:], 2))
+        return cls(read_rows(Path(path), ScoreRow, _TABLE_HEADER, "scores", asked_for=False))
 
     def to_wide_tsv(self, path: str | os.PathLike[str]) -> None:
         """Write one line per subject (``detailed_validation.tsv``).
@@ -248,12 +240,3 @@ class ScoreTable:
     def _repr_html_(self) -> str:
         """Return the summary for notebooks, and how many scores it is made from."""
         return self.summary().to_html(f"{self!r}, in short")
-
-
-def _parse_row(line: Sequence[str], path: Path, line_number: int) -> ScoreRow:
-    kinds: Mapping[str, type] = {"int": int, "float": float, "str": str}
-    types = [kinds[str(field.type)] for field in fields(ScoreRow)]
-    try:
-        return ScoreRow(*(kind(cell) for kind, cell in zip(types, line, strict=True)))
-    except ValueError as error:
-        raise ConfigurationError(f"{path}, line {line_number} cannot be read: {error}") from error

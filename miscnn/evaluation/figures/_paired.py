@@ -30,7 +30,7 @@ def comparison_plot(
     Lines that rise are blue, those that fall orange; the black line joins the means of the pairs
     that are drawn. Below each class stands how many pairs rise, fall, and are left out because a
     score is undefined or a subject is in one table only. Infinite scores are triangles at the edge,
-    without a line.
+    without a line. Classes that only one table has are counted below.
 
     Parameters
     ----------
@@ -52,6 +52,8 @@ def comparison_plot(
     ConfigurationError
         If a table has no such score, they have no class in common, or one has a subject twice.
     """
+    if len(names) != 2 or isinstance(names, str):
+        raise ConfigurationError(f"names must be two, one for each table, got {names!r}")
     parts = [rows_of(table, metric) for table in (first, second)]
     _style.check_path(path)
     scores = [_by_subject(part, name) for part, name in zip(parts, names, strict=True)]
@@ -60,6 +62,7 @@ def comparison_plot(
         raise ConfigurationError(
             f"the tables have no class in common: {parts[0].classes} and {parts[1].classes}"
         )
+    lost = parts[0].classes.keys() ^ parts[1].classes.keys()
     figure = _style.new_figure(max(4.0, 1.6 + 1.5 * len(classes)), 4.4)
     axes = figure.subplots()
     scale_of(axes, metric)
@@ -74,9 +77,11 @@ def comparison_plot(
     axes.set_xlim(-0.6, len(labels) - 0.4)
     _style.style(axes)
     first_name, second_name = (_style.short(name) for name in names)
-    _style.remark(
-        figure, f"left: {first_name}, right: {second_name}; ↑ {second_name} is higher, ↓ lower"
-    )
+    told = f"left: {first_name}, right: {second_name}; ↑ {second_name} is higher, ↓ lower"
+    if lost:
+        word = "class is" if len(lost) == 1 else "classes are"
+        told += f"\n{len(lost)} {word} in one table only, and not here"
+    _style.remark(figure, told)
     _style.entitle(figure, title)
     _style.save(figure, path)
     return figure

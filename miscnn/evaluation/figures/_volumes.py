@@ -118,6 +118,7 @@ def bland_altman(
         )
     truth_name, prediction_name, word, unit = found[0]
     truths = {(r.fold, r.sample, r.label): r.value for r in table.select(truth_name)}
+    predictions = table.select(prediction_name)
     classes = table.select(truth_name).classes
     rows, columns = _style.panels(len(classes))
     figure = _style.new_figure(max(6.0, 0.3 + 4.3 * columns), 0.5 + 3.3 * rows)
@@ -125,7 +126,7 @@ def bland_altman(
     for axes, (position, (label, name)) in zip(grid, enumerate(classes.items()), strict=False):
         pairs = [
             (truths.get((r.fold, r.sample, r.label), math.nan), r.value)
-            for r in table.select(prediction_name, label)
+            for r in predictions.select(label=label)
         ]
         truth, prediction = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
         left_out = _panel(axes, truth, prediction, scale, confidence, position, unit)
