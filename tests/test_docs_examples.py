@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import nibabel as nib
 import numpy as np
 import pytest
@@ -225,6 +226,9 @@ def _cut_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(miscnn.evaluation, "cross_validation", _cut(function, **folds))
     two = _cut(SliceSortedKFold.__init__, n_splits=lambda given: 2)
     monkeypatch.setattr(SliceSortedKFold, "__init__", two)
+    # Processes would each import the library, and nothing of what is cut here reaches them.
+    threads = _cut(joblib.parallel_config, backend=lambda given: "threading")
+    monkeypatch.setattr(joblib, "parallel_config", threads)
     recipe = {
         "patch_shape": lambda given: (
             None if given is None else tuple(min(size, _LARGEST) for size in given)

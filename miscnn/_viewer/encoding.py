@@ -35,22 +35,27 @@ def encoded(packed: Packed, title: str = "") -> str:
     wide = any(m.dtype.itemsize > 1 for m in maps)
     pieces += [_bytes(m.astype(np.uint16).ravel(), wide) for m in maps]
     channels = [
-        {"slope": s, "intercept": i, "window": w, "percentiles": p}
-        for s, i, w, p in zip(
-            packed.slopes, packed.intercepts, packed.windows, packed.percentiles, strict=True
+        {"slope": s, "intercept": i, "window": w, "percentiles": p, "ct": ct}
+        for s, i, w, p, ct in zip(
+            packed.slopes,
+            packed.intercepts,
+            packed.windows,
+            packed.percentiles,
+            packed.ct,
+            strict=True,
         )
     ]
     document = {
         "title": title,
         "shape": packed.shape,
         "channels": channels,
-        "ct": packed.ct,
         "truth": packed.truth is not None,
         "prediction": packed.prediction is not None,
         "wide": wide,
         "affine": np.round(packed.affine[:3], 6).tolist(),
         "letters": packed.letters,
-        "slices": packed.n_slices,
+        "sizes": packed.sizes,
+        "flips": packed.flips,
         "flat": packed.flat,
         "ignored": packed.ignored,
         "colours": COLOURS,

@@ -37,8 +37,8 @@ class Packed:
         Values to show as black and white, one per channel.
     percentiles : tuple of (float, float)
         1st and 99.5th percentile of each channel.
-    ct : bool
-        Whether the values look like HU.
+    ct : tuple of bool
+        Whether the values of a channel look like HU.
     truth, prediction : ndarray of uint8 or uint16, or None
         Label maps (slices, rows, columns).
     affine : ndarray
@@ -46,8 +46,10 @@ class Packed:
         third axis is 0.
     letters : tuple of str
         Towards which side of the patient slices, rows and columns run; empty in 2D.
-    n_slices : int
-        Number of slices of the original.
+    sizes : tuple of int
+        Number of voxels of the original along slices, rows and columns.
+    flips : tuple of bool
+        Whether slices, rows and columns are counted the other way in the original.
     flat : bool
         Whether it is a 2D image.
     names : dict of int to str
@@ -61,12 +63,13 @@ class Packed:
     intercepts: tuple[float, ...]
     windows: tuple[tuple[float, float], ...]
     percentiles: tuple[tuple[float, float], ...]
-    ct: bool
+    ct: tuple[bool, ...]
     truth: NDArray[Any] | None
     prediction: NDArray[Any] | None
     affine: NDArray[np.float64]
     letters: tuple[str, str, str]
-    n_slices: int
+    sizes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool] = (False, False, False)
     flat: bool = False
     names: Mapping[int, str] = field(default_factory=dict)
     ignored: int | None = None
@@ -178,7 +181,8 @@ def pack(
         plane * (_FLAT if flat else 1),
         slices,
     )
-    stored, slopes, intercepts, windows, percentiles, ct = [], [], [], [], [], True
+    stored, slopes, intercepts, windows, percentiles = [], [], [], [], []
+    ct: list[bool] = []
     for channel in range(image.shape[-1]):
         values = np.nan_to_num(
             np.asarray(image[..., channel], dtype=np.float32), posinf=0.0, neginf=0.0
@@ -188,7 +192,7 @@ def pack(
         low, middle, high = (float(v) for v in np.percentile(small, (1.0, 50.0, 99.5)))
         percentiles.append((low, high))
         windows.append(automatic_window(small, lowest))
-        ct = ct and looks_like_ct(lowest, middle)
+        ct.append(looks_like_ct(lowest, middle))
         whole = bool((values == np.rint(values)).all())
         codes, slope, intercept = _stored(small, whole)
         stored.append(_turned(codes, axes))
@@ -204,16 +208,22 @@ def pack(
         intercepts=tuple(intercepts),
         windows=tuple(windows),
         percentiles=tuple(percentiles),
-        ct=ct and not flat,
+        ct=tuple(ct),
         truth=maps[0],
         prediction=maps[1],
         affine=_turned_affine(grid, target, axes),
         letters=axes.letters,
-        n_slices=1 if flat else image.shape[axes.order[0]],
+        sizes=_three((1,) * flat + tuple(image.shape[axis] for axis in axes.order)),
+        flips=(False, *axes.flips),
         flat=flat,
         names=dict(names or {}),
         ignored=ignored,
     )
+
+
+def _three(counts: tuple[int, ...]) -> tuple[int, int, int]:
+    slices, rows, columns = counts
+    return slices, rows, columns
 
 
 def _stored(values: NDArray[np.float32], whole: bool) -> tuple[NDArray[np.int16], float, float]:

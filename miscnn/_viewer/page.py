@@ -45,7 +45,8 @@ miscnnTheme(document.getElementById("theme"));
 """)
 
 POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
 """What a page of ours may do: nothing is loaded from anywhere."""
 

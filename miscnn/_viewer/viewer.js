@@ -32,7 +32,10 @@ const miscnnViewer = (() => {
       truth: Boolean(volume.truthMap), prediction: Boolean(volume.predictionMap), errors: false,
       opacity: 0.4, pointer: null,
     };
-    const unit = volume.ct ? " HU" : "";
+    setInitial();
+    function setInitial() { // a constant image has no width
+      if (!(state.high > state.low)) state.high = state.low + (Math.abs(state.low) * 1e-6 || 1e-6);
+    }
     const colourOf = (label) => label === volume.ignored ? IGNORED
       : volume.colours[(label - 1) % volume.colours.length];
     const nameOf = (label) => volume.names[label] || (label ? `class ${label}` : "background");
@@ -87,18 +90,25 @@ const miscnnViewer = (() => {
     if (volume.channels.length > 1)
       choice("Channel", volume.channels.map((_, i) => [String(i), String(i)]), "0", (value) => {
         state.channel = Number(value);
+        offer();
         resetWindow();
       });
-    const presets = volume.ct
-      ? [["soft tissue", -160, 240], ["lung", -1350, 150], ["bone", -500, 1300]] : [];
-    const preset = choice("Preset", [
-      ...presets.map(([name], i) => [String(i), name]), ["percentiles", "1–99.5 %"], ["all", "all values"], ["", "own"],
-    ], volume.ct ? "0" : "percentiles", (value) => {
+    let presets = [];
+    const preset = choice("Preset", [], "", (value) => {
       const channel = volume.channels[state.channel];
       if (value === "percentiles") setWindow(...channel.percentiles);
       else if (value === "all") setWindow(...extremes());
       else if (value !== "") setWindow(presets[Number(value)][1], presets[Number(value)][2]);
     });
+    function offer() { // what the channel's values allow
+      presets = volume.channels[state.channel].ct
+        ? [["soft tissue", -160, 240], ["lung", -1350, 150], ["bone", -500, 1300]] : [];
+      preset.replaceChildren(...[
+        ...presets.map(([name], i) => [String(i), name]), ["percentiles", "1–99.5 %"], ["all", "all values"], ["", "own"],
+      ].map(([value, text]) => element("option", { value }, text)));
+      preset.value = presets.length ? "0" : "percentiles";
+    }
+    offer();
     const width = numberField("Width", (value) => setWindowBy(value, (state.low + state.high) / 2));
     const level = numberField("Level", (value) => setWindowBy(state.high - state.low, value));
 
@@ -147,11 +157,10 @@ const miscnnViewer = (() => {
     function go(slice) {
       set({ slice: Math.max(0, Math.min(state.plane.slices - 1, slice)) });
     }
-    const original = () => { // number of the slice in the volume that was packed, from 0
-      const { plane, slice } = state;
-      if (plane.across !== 0) return [slice, plane.slices];
-      const share = volume.slices / plane.slices;
-      return [Math.round((slice + 0.5) * share - 0.5), volume.slices];
+    const original = () => { // number of the slice in the volume that was packed, from 1
+      const { plane, slice } = state, total = volume.sizes[plane.across];
+      const at = Math.round((slice + 0.5) * (total / plane.slices) - 0.5);
+      return [volume.flips[plane.across] ? total - at : at + 1, total];
     };
     function fit() {
       const { plane } = state;
@@ -245,7 +254,7 @@ const miscnnViewer = (() => {
     /* ---- words ---- */
     function tell() {
       const [shown, total] = original();
-      const text = volume.flat ? "" : `slice ${shown} (0–${total - 1})`;
+      const text = volume.flat ? "" : `slice ${shown} of ${total}`;
       slider.value = String(state.slice);
       slider.setAttribute("aria-valuetext", text);
       canvas.setAttribute("aria-label", `${volume.title || "Volume"}: ${state.plane.name}${text && ", "}${text}`);
@@ -269,7 +278,7 @@ const miscnnViewer = (() => {
       const parts = [volume.letters[0]
         ? place.map((mm, axis) => `${"LPI RAS"[(mm >= 0 ? 4 : 0) + axis]} ${Math.abs(mm).toFixed(1)}`).join(", ") + " mm"
         : `${place[0].toFixed(1)}, ${place[1].toFixed(1)} mm`];
-      parts.push(`${rounded(volume.images[state.channel][i] * channel.slope + channel.intercept)}${unit}`);
+      parts.push(`${rounded(volume.images[state.channel][i] * channel.slope + channel.intercept)}${channel.ct ? " HU" : ""}`);
       if (volume.truthMap) parts.push(`truth: ${nameOf(volume.truthMap[i])}`);
       if (volume.predictionMap) parts.push(`prediction: ${nameOf(volume.predictionMap[i])}`);
       under.textContent = parts.join(" · ");

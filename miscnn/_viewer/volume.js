@@ -48,10 +48,14 @@ const miscnnVolume = (() => {
     const strides = [volume.shape[1] * volume.shape[2], volume.shape[2], 1];
     const spacing = [0, 1, 2].map((axis) => Math.hypot(...volume.affine.map((row) => row[axis])));
     const patient = volume.letters.map((letter) => ["RL", "AP", "SI"].findIndex((p) => p.includes(letter)));
+    const tilt = (axis) => { // the letters at the edges are the nearest ones only
+      const degrees = Math.acos(Math.min(1, Math.abs(volume.affine[patient[axis]][axis]) / spacing[axis])) * 180 / Math.PI;
+      return degrees > 3 ? ` (tilted by ${Math.round(degrees)}°)` : "";
+    };
     const plane = (across, down, along, flips) => ({
       across, down, along, flips, strides, spacing,
       slices: volume.shape[across], rows: volume.shape[down], columns: volume.shape[along],
-      name: volume.letters[0] ? ["sagittal", "coronal", "axial"][patient[across]] : "image",
+      name: volume.letters[0] ? ["sagittal", "coronal", "axial"][patient[across]] + tilt(across) : "image",
       left: side(volume.letters[along], !flips[1]), right: side(volume.letters[along], flips[1]),
       top: side(volume.letters[down], !flips[0]), bottom: side(volume.letters[down], flips[0]),
     });
@@ -102,6 +106,7 @@ const miscnnVolume = (() => {
       const t = truth && cut(truth, plane, k), p = prediction && cut(prediction, plane, k);
       let weight = 0;
       for (let i = 0; i < plane.rows * plane.columns; i++) {
+        if (t && t[i] === volume.ignored) continue;
         if ((t && t[i]) || (p && p[i])) weight += 1;
         if (t && p && t[i] !== p[i]) weight += 3;
       }

@@ -18,8 +18,8 @@ from miscnn.data_loading._drawing import drawn, nearest
 from miscnn.data_loading._view import View, Window, view_of
 from miscnn.data_loading.sample import Sample
 from miscnn.evaluation._overlay_montage import tile_grid
-from miscnn.evaluation._overlay_parts import mark_sides, picture_shape
-from miscnn.evaluation.detailed_validation import ClassNames, class_names_by_label
+from miscnn.evaluation._overlay_parts import mark_sides, names_of, picture_shape
+from miscnn.evaluation.detailed_validation import ClassNames
 from miscnn.exceptions import ConfigurationError, SampleError
 
 _EDGE = 360  # longer edge of a slice, in pixels
@@ -123,7 +123,7 @@ def error_map(
     width = figure.get_size_inches()[0]
     columns = len(keys) if width > 1.9 * len(keys) else 2
     _style.legend(figure, handles=keys, loc="outside lower center", ncols=columns, fontsize=8)
-    names = class_names_by_label(class_names, sample.classes)
+    names = names_of(sample, class_names)
     of = "" if label is None else f" · {names.get(label, str(label))}"
     _style.entitle(figure, title or f"{sample.index}{of}")
     _style.save(figure, path)

@@ -82,9 +82,7 @@ def _by_size(
     return group
 
 
-def _bin(
-    value: float, edges: Sequence[float], unit: str, unknown: str, same: float = 0.0
-) -> Group:
+def _bin(value: float, edges: Sequence[float], unit: str, unknown: str, same: float = 0.0) -> Group:
     """Return the group of a value: above the edge before, up to and with the edge after."""
     if math.isnan(value):
         return Group(math.inf, unknown)

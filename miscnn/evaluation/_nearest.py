@@ -1,10 +1,12 @@
 """How far the points of one surface lie from another, in float64.
 
 Surfaces that are compared mostly lie close to each other. So the neighbourhood of each point is
-looked through first, in shells of growing distance, for all points at once; only what finds
-nothing there is looked up in a search tree. This takes less than a distance transform of the
-volume between them, and the distances are those of whole steps on the lattice, without the
-rounding of one in float32.
+looked through first, in shells of growing distance, for all points at once. What finds nothing
+there is far away, and then neighbours have neighbours for their nearest points: boxes of points
+are halved, and each half is looked up among those points only of the other surface that are
+nearest to any place in the box. This takes less than a distance transform of the volume between
+them, or a search tree. All distances are those of whole steps on the lattice, in float64: equal
+steps are equally long.
 
 What is wanted is never the distance of one point, but how much of the surface lies at which
 distance. So only the areas of what a shell finds are added up, and nothing is sorted later.
@@ -19,12 +21,19 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
 
 from miscnn.evaluation._surfels import Surfels
 
-# Number of steps on the lattice that are looked at before the tree takes over.
+# Number of steps on the lattice that are looked at before boxes are.
 _STEPS = 256
+
+# A box is halved no more when it has so few points, or so few pairs of a point and a candidate.
+_FEW_POINTS = 16
+_FEW_PAIRS = 1 << 15
+
+# Pairs that are measured at a time: 32 MB.
+_MANY_PAIRS = 1 << 22
 
 
 class Spread(NamedTuple):
@@ -69,10 +78,7 @@ def nearest(source: Surfels, target: Surfels, spacing: Sequence[float]) -> Sprea
         if not len(here):
             break
     if len(here):
-        tree = KDTree(
-            target.positions(target.places, spacing), balanced_tree=False, compact_nodes=False
-        )
-        far, _ = tree.query(source.positions(here, spacing))
+        far = _far(source.indices(here), target.indices(target.places), spacing)
         order = np.argsort(far)
         distances.extend(far[order])
         sums.extend(areas[order])
@@ -83,6 +89,50 @@ def margin_of(spacing: Sequence[float]) -> tuple[int, ...]:
     """Return the margin around a lattice in which no step leads over its end to the other side."""
     steps = np.concatenate([steps for _, steps in _shells(tuple(float(s) for s in spacing))])
     return tuple(np.abs(steps).max(axis=0).tolist())
+
+
+def _far(
+    points: NDArray[np.intp], targets: NDArray[np.intp], spacing: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the distance in mm of each point to the nearest target; both are ``(n, axes)``.
+
+    From the centre c of a box with the half sides h let t be the nearest target. For all q in the
+    box \\|q − u\\|² − \\|q − t\\|² ≥ \\|c − u\\|² − \\|c − t\\|² − 2 h · \\|u − t\\|: targets u for
+    which the right side is above 0 are nearest to nothing in the box.
+    """
+    sizes = np.asarray(spacing, dtype=np.float64)
+    places, goals = points * sizes, targets * sizes
+    nearest_one = np.empty(len(points), dtype=np.intp)
+    boxes = [(np.arange(len(points)), np.arange(len(targets)))]
+    while boxes:
+        inside, candidates = boxes.pop()
+        here, there = places[inside], goals[candidates]
+        low, high = here.min(axis=0), here.max(axis=0)
+        squares = ((there - (low + high) / 2.0) ** 2).sum(axis=1)
+        best = squares.argmin()
+        apart = np.abs(there - there[best])
+        kept = np.flatnonzero(squares - squares[best] <= apart @ (high - low))
+        candidates = candidates.take(kept)
+        if len(inside) > _FEW_POINTS and len(inside) * len(candidates) > _FEW_PAIRS:
+            # Along the axis that keeps the most.
+            axis = ((high - low) * apart.take(kept, axis=0).max(axis=0)).argmax()
+            order = np.argpartition(here[:, axis], len(inside) // 2)
+            halves = np.split(inside[order], [len(inside) // 2])
+            boxes.extend((half, candidates) for half in halves)
+            continue
+        there = there.take(kept, axis=0)
+        step = max(1, _MANY_PAIRS // len(candidates))
+        for start in range(0, len(inside), step):
+            part = slice(start, start + step)
+            found = cdist(here[part], there, "sqeuclidean").argmin(axis=1)
+            nearest_one[inside[part]] = candidates[found]
+    return _lengths(points - targets[nearest_one], sizes)
+
+
+def _lengths(steps: NDArray[np.intp], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the lengths in mm of steps on the lattice."""
+    lengths: NDArray[np.float64] = np.sqrt(((steps * sizes) ** 2).sum(axis=1))
+    return lengths
 
 
 @functools.lru_cache(maxsize=64)
@@ -96,7 +146,7 @@ def _shells(spacing: tuple[float, ...]) -> tuple[tuple[float, NDArray[np.intp]],
     radius = (_STEPS * float(sizes.prod()) / ball) ** (1.0 / len(sizes))
     ranges = [np.arange(-reach, reach + 1) for reach in (radius // sizes).astype(int)]
     steps = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, len(sizes))
-    lengths = np.sqrt(((steps * sizes) ** 2).sum(axis=1))
+    lengths = _lengths(steps, sizes)
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] <= radius]
     lengths, starts = np.unique(lengths[order], return_index=True)

@@ -17,8 +17,8 @@ from miscnn import _style
 from miscnn.data_loading._drawing import Outlines, colour_of, drawn
 from miscnn.data_loading._view import View, Window, informative_slices, view_of
 from miscnn.data_loading.sample import Sample
-from miscnn.evaluation._overlay_parts import mark_sides, picture_shape
-from miscnn.evaluation.detailed_validation import ClassNames, class_names_by_label
+from miscnn.evaluation._overlay_parts import mark_sides, names_of, picture_shape
+from miscnn.evaluation.detailed_validation import ClassNames
 from miscnn.exceptions import ConfigurationError
 
 _EDGE = 360  # longer edge of a slice, in pixels
@@ -86,7 +86,7 @@ def overlay_montage(
         if len(view.numbers) > 1:
             one.set_title(f"slice {view.numbers[k]}", fontsize=8, pad=3, color=_style.INK)
     mark_sides(axes[0], view)
-    names = class_names_by_label(class_names, sample.classes)
+    names = names_of(sample, class_names)
     _explain(figure, view, names, both)
     _style.entitle(figure, title or sample.index)
     _style.save(figure, path)

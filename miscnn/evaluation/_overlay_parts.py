@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from miscnn._text import shortened
 from miscnn.data_loading._drawing import Outlines, colour_of, drawn, screen_shape
 from miscnn.data_loading._view import View
+from miscnn.data_loading.sample import Sample
+from miscnn.evaluation.detailed_validation import ClassNames, class_names_by_label
 
 PALE = 0.6  # share of white in the colour of the truth
 _MOST_NAMES = 9
@@ -46,6 +48,13 @@ def render(view: View, position: int, size: int, greys: int = 256) -> NDArray[np
         if array is not None
     ]
     return drawn(view.image[position], picture_shape(view, size), maps, greys)
+
+
+def names_of(sample: Sample, class_names: ClassNames) -> dict[int, str]:
+    """Return the names of the classes by label; what nobody has annotated is no class."""
+    names = class_names_by_label(class_names, sample.classes)
+    ignored = {} if sample.ignore_label is None else {sample.ignore_label: "not annotated"}
+    return {**names, **ignored}
 
 
 def picture_shape(view: View, size: int) -> tuple[int, int]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -14,9 +18,9 @@ import joblib
 from joblib.parallel import get_active_backend
 from tqdm.auto import tqdm
 
-from miscnn.evaluation._claim import Claim, SupersededError
-from miscnn.evaluation._resume import Task, discard_training
-from miscnn.evaluation._run import run
+from miscnn.evaluation._claim import SupersededError, is_gone, starter_of
+from miscnn.evaluation._resume import Task
+from miscnn.evaluation._run import run_claimed
 from miscnn.evaluation._settings import Settings
 from miscnn.evaluation.detailed_validation import EvaluatedModel
 from miscnn.exceptions import ConfigurationError, FoldError
@@ -91,14 +95,17 @@ def run_parallel(
     jobs = joblib.Parallel(n_jobs=n_jobs, batch_size=1, return_as="generator_unordered")
     # Workers may have been started in another folder.
     apart = [task._replace(folder=task.folder.absolute()) for task in tasks]
+    folders = {task.number: task.folder for task in apart}
     failures: dict[int, str] = {}
     pending = {task.number for task in tasks}
     done = tqdm(total=len(tasks), desc="folds", unit="fold", disable=not settings.verbose)
     with done:
         try:
-            for number, failure in jobs(joblib.delayed(work)(t, payload, setup) for t in apart):
+            calls = (joblib.delayed(work)(t, payload, setup, starter_of(t.folder)) for t in apart)
+            for number, failure in jobs(calls):
                 pending.discard(number)
                 done.update()
+                failure = failure or _unseen(folders[number])
                 if failure is None:
                     yield number
                 else:
@@ -144,7 +151,24 @@ def packed(model: EvaluatedModel, settings: Settings) -> bytes:
     return whole
 
 
-def work(task: Task, payload: bytes, setup: ProcessSetup) -> tuple[int, str | None]:
+def _unseen(folder: Path, patience: float = 60.0) -> str | None:
+    """Wait until a fold that a worker has finished is seen here; tell it if it never is."""
+    end = time.monotonic() + patience
+    while not (folder / "run.json").is_file():
+        if time.monotonic() > end:
+            return (
+                f"a worker has finished it, but {folder / 'run.json'} cannot be seen here; workers "
+                "must see evaluation_path under the same absolute path"
+            )
+        with suppress(OSError):
+            os.listdir(folder)  # a network file system looks again then
+        time.sleep(0.2)
+    return None
+
+
+def work(
+    task: Task, payload: bytes, setup: ProcessSetup, starter: str = ""
+) -> tuple[int, str | None]:
     """Run a fold in a worker; return its number, and what went wrong.
 
     The same fold may be run twice, if the engine has lost a worker or believes so. What lies in
@@ -154,26 +178,16 @@ def work(task: Task, payload: bytes, setup: ProcessSetup) -> tuple[int, str | No
         try:
             if (task.folder / "run.json").is_file():  # by a worker whose answer was lost
                 return task.number, None
+            if is_gone(starter):  # what is still in the queue of a worker is wanted by nobody
+                return task.number, "the process that started it has ended"
             setup.apply()
             model, settings = cloudpickle.loads(payload)
             quiet = replace(settings, verbose=0, resume=True)
-            _run_claimed(task, model, quiet)
+            run_claimed(task, model, quiet)
+        except SupersededError as error:
+            if not (task.folder / "run.json").is_file():
+                return task.number, f"{type(error).__name__}: {error}"
         except Exception as error:
             _log.debug("fold %d:\n%s", task.number, traceback.format_exc())
             return task.number, f"{type(error).__name__}: {error}"
     return task.number, None
-
-
-def _run_claimed(task: Task, model: EvaluatedModel, settings: Settings) -> None:
-    claim = Claim.take(task.folder)
-    own = task._replace(training=claim.training)
-    try:
-        run(own, model, settings, claim.check)
-    except SupersededError:
-        discard_training(own.training_folder, ours=True)
-        if not (task.folder / "run.json").is_file():
-            raise
-        return
-    claim.release()
-    for folder in task.folder.glob("training*"):
-        discard_training(folder)

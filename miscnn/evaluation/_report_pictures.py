@@ -14,6 +14,7 @@ from matplotlib import rc_context
 
 from miscnn.evaluation import figures
 from miscnn.evaluation._report_source import ReportSource
+from miscnn.evaluation.score_table import ScoreTable
 from miscnn.exceptions import reason_of
 
 _log = logging.getLogger("miscnn.evaluation")
@@ -21,6 +22,7 @@ _log = logging.getLogger("miscnn.evaluation")
 _DPI = 110
 _PIXELS = 76  # per inch, on the screen: text of all pictures has one size
 _BOXES = ("dice", "nsd_2mm", "hd95_mm", "assd_mm", "volume_error")
+_MOST_CLASSES = 12
 _SIZES = ("volume_truth_ml", "area_truth_mm2")
 
 
@@ -34,13 +36,15 @@ def pictures_of(source: ReportSource) -> dict[str, list[str]]:
     dict of str to list of str
         HTML, by section: ``scores``, ``training``, ``lesions``, ``calibration``.
     """
-    table = source.scores
+    table, note = _told_apart(source.scores)
     metrics = set(table.metrics)
     drawn: dict[str, list[str]] = {"scores": [], "training": [], "lesions": [], "calibration": []}
 
     def add(section: str, alt: str, name: str, *arguments: Any, **options: Any) -> None:
         drawn[section].append(_picture(alt, name, *arguments, **options))
 
+    if note:
+        drawn["scores"].append(note)
     for metric in _BOXES:
         if metric in metrics:
             add("scores", f"{metric} by class", "box_plot", table, metric=metric)
@@ -61,6 +65,24 @@ def pictures_of(source: ReportSource) -> dict[str, list[str]]:
     if source.calibration:
         add("calibration", "Reliability diagram", "reliability_diagram", source.calibration)
     return drawn
+
+
+def _told_apart(table: ScoreTable) -> tuple[ScoreTable, str]:
+    """Keep the classes with the lowest mean Dice where there are more than can be told apart."""
+    classes = table.classes
+    if len(classes) <= _MOST_CLASSES:
+        return table, ""
+    values: dict[int, list[float]] = {}
+    for row in table:
+        if row.metric == "dice" and np.isfinite(row.value):
+            values.setdefault(row.label, []).append(row.value)
+    means = {label: float(np.mean(found)) for label, found in values.items()}
+    lowest = sorted(classes, key=lambda label: (means.get(label, np.inf), label))[:_MOST_CLASSES]
+    note = (
+        f'<p class="note">Pictures show {_MOST_CLASSES} of {len(classes)} classes, those with the '
+        "lowest mean Dice; the tables have all.</p>"
+    )
+    return ScoreTable(row for row in table if row.label in lowest), note
 
 
 def _picture(alt: str, name: str, *arguments: Any, **options: Any) -> str:

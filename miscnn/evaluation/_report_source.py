@@ -23,6 +23,7 @@ Key = tuple[int, str]
 """Fold and index of a subject."""
 
 _T = TypeVar("_T")
+_MOST_FOLDS = 100_000
 _PRIVATE = ("sources",)  # paths and digests of the subjects' files
 
 
@@ -96,7 +97,7 @@ class ReportSource:
         if not scores:
             raise ConfigurationError(f"{tables[0]} holds no score; there is nothing to report")
         places = {"": folder, **folds}
-        notes: list[str] = []
+        notes = _missing_folds(folder, folds, scores)
         return cls(
             path=folder,
             scores=scores,
@@ -125,6 +126,24 @@ def _folds(folder: Path) -> dict[str, Path]:
         if path.is_dir() and (number := path.name.removeprefix("fold_")).isdecimal()
     ]
     return {path.name: path for _, path in sorted(found)}
+
+
+def _missing_folds(folder: Path, folds: Mapping[str, Path], scores: ScoreTable) -> list[str]:
+    """Tell which of the planned folds, or of those that have begun, are not among the scores."""
+    planned = {int(name.removeprefix("fold_")) for name in folds}
+    if (folder / "folds.json").is_file():
+        document = _read(folder / "folds.json", lambda p: json.loads(p.read_text(encoding="utf-8")))
+        n_folds = document.get("n_folds") if isinstance(document, dict) else None
+        if isinstance(n_folds, int) and 0 < n_folds <= _MOST_FOLDS:
+            planned |= set(range(n_folds))
+    missing = sorted(planned - set(scores.folds))
+    if not missing:
+        return []
+    told = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
+    return [
+        f"Not complete: {len(planned) - len(missing)} of {len(planned)} folds have scores; "
+        f"missing: {told}."
+    ]
 
 
 def _read(path: Path, reader: Callable[[Path], _T]) -> _T:

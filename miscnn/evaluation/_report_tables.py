@@ -16,16 +16,21 @@ from miscnn.evaluation.summary import Summary, SummaryRow
 
 # Cells of the table of subjects; above, only the main scores are in it.
 _MOST_CELLS = 40_000
+_MOST_MEANS = 3000  # rows of a table of groups
 _MAIN = ("dice", "nsd_2mm", "hd95_mm", "assd_mm", "volume_error", "lesion_f1")
 _GROUPINGS = {"slice_thickness": "slice thickness", "n_slices": "number of slices", "size": "size"}
 
 
 def number_cell(value: float, text: str | None = None) -> str:
     """Return a cell that is sorted by its exact value; undefined and infinite ones come last."""
-    shown = number(value) if text is None else text
-    shown = "0.000" if shown == "-0.000" else shown
+    shown = _told(value) if text is None else text
     key = repr(float(value)) if math.isfinite(value) else ("inf" if value > 0 else "nan")
     return f'<td class="number" data-value="{key}">{escape(shown)}</td>'
+
+
+def _told(value: float) -> str:
+    shown = number(value)
+    return "0.000" if shown == "-0.000" else shown
 
 
 def text_cell(text: str) -> str:
@@ -47,15 +52,19 @@ def sortable(header: Iterable[tuple[str, str]], rows: Iterable[str], name: str) 
     )
 
 
-def summary_table(summary: Summary, subjects: Mapping[str, str]) -> str:
+def summary_table(summary: Summary, table: ScoreTable, identifiers: Mapping[Key, str]) -> str:
     """Return mean, spread, worst case and interval of every score over all subjects.
 
     Parameters
     ----------
     summary : Summary
-    subjects : mapping
-        The identifier, in the page, of the subject of each index.
+    table : ScoreTable
+        What it is the summary of.
+    identifiers : mapping
+        The identifier of each subject in the page.
     """
+    # a subject may be in several folds: the worst one of them is meant
+    places = {(r.label, r.metric, r.sample, r.value): identifiers[r.fold, r.sample] for r in table}
     rows = [row for row in summary.rows if row.fold is None and not row.group]
     header = [
         ("class", ""), ("score", ""), ("n", "number of values"),
@@ -65,15 +74,16 @@ def summary_table(summary: Summary, subjects: Mapping[str, str]) -> str:
         ("worst subject", "opens the viewer"), ("nan", "undefined values, in none of the figures"),
         ("inf", "infinite values, in median, IQR and worst only"),
     ]  # fmt: skip
-    return sortable(header, (_summary_row(row, subjects) for row in rows), "Summary")
+    return sortable(header, (_summary_row(row, places) for row in rows), "Summary")
 
 
-def _summary_row(row: SummaryRow, subjects: Mapping[str, str]) -> str:
+def _summary_row(row: SummaryRow, places: Mapping[tuple[int, str, str, float], str]) -> str:
     metric = metric_of(row.metric)
     worst = "<td></td>"
-    if row.worst_sample in subjects:
+    place = places.get((row.label, row.metric, row.worst_sample, row.worst))
+    if place is not None:
         worst = (
-            f'<td><button type="button" class="open" data-open="{subjects[row.worst_sample]}">'
+            f'<td><button type="button" class="open" data-open="{place}">'
             f"{escape(row.worst_sample)}</button></td>"
         )
     return (
@@ -86,7 +96,7 @@ def _summary_row(row: SummaryRow, subjects: Mapping[str, str]) -> str:
 
 
 def _range_cell(low: float, high: float) -> str:
-    return number_cell(low, "—" if math.isnan(low) else f"{number(low)} … {number(high)}")
+    return number_cell(low, "—" if math.isnan(low) else f"{_told(low)} … {_told(high)}")
 
 
 def _count_cell(count: int) -> str:
@@ -113,12 +123,13 @@ def _is_by(by: str) -> Callable[[SummaryRow], bool]:
 def _means(rows: Sequence[SummaryRow], wanted: Callable[[SummaryRow], bool]) -> str:
     header = [(name, "") for name in ("class", "score", "group", "n", "mean", "sd", "median")]
     header += [("nan", ""), ("inf", "")]
+    judging = [row for row in rows if wanted(row) and metric_of(row.metric).best != "none"]
+    for kept in (_MAIN, _MAIN[:1]):
+        if len(judging) > _MOST_MEANS:
+            judging = [row for row in judging if row.metric in kept]
     # groups of one score side by side: they are to be compared
     order = {key: n for n, key in enumerate(dict.fromkeys((r.label, r.metric) for r in rows))}
-    shown = sorted(
-        (row for row in rows if wanted(row) and metric_of(row.metric).best != "none"),
-        key=lambda row: order[row.label, row.metric],
-    )
+    shown = sorted(judging, key=lambda row: order[row.label, row.metric])
     body = (
         f"<tr>{text_cell(row.class_name)}{text_cell(metric_of(row.metric).title)}"
         f"{text_cell(row.group or f'fold {row.fold}')}{_count_cell(row.n)}"
@@ -146,6 +157,9 @@ def subject_table(
     values: dict[tuple[int, str, int], dict[str, float]] = {}
     for row in table:
         values.setdefault((row.fold, row.sample, row.label), {})[row.metric] = row.value
+    if len(values) * len(metrics) > _MOST_CELLS and len(classes) > 1:
+        values = _worst_classes(values)
+        note += "Of each subject, only the class with the lowest Dice has a row. "
     header = [("subject", ""), *([("fold", "")] if several else []), ("class", "")]
     header += [(_short(m), metric_of(m).title) for m in metrics]
     body = (
@@ -158,6 +172,23 @@ def subject_table(
         for (fold, sample, label), scores in values.items()
     )
     return sortable(header, body, "Subjects"), note
+
+
+def _worst_classes(
+    values: Mapping[tuple[int, str, int], dict[str, float]],
+) -> dict[tuple[int, str, int], dict[str, float]]:
+    """Keep the class with the lowest Dice of each subject; undefined ones are the last choice."""
+    worst: dict[Key, tuple[int, str, int]] = {}
+
+    def dice(key: tuple[int, str, int]) -> float:
+        value = values[key].get("dice", math.nan)
+        return math.inf if math.isnan(value) else value
+
+    for key in values:
+        best = worst.setdefault(key[:2], key)
+        if dice(key) < dice(best):
+            worst[key[:2]] = key
+    return {key: values[key] for key in worst.values()}
 
 
 def _short(metric: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from miscnn._viewer.encoding import encoded
 from miscnn.evaluation._report_source import Key, PreviewFile
 from miscnn.evaluation.preview import read_preview
 from miscnn.evaluation.score_table import ScoreTable
+from miscnn.exceptions import MiscnnError
+
+_log = logging.getLogger("miscnn.evaluation")
 
 _STEPS = 512  # different values per channel: windows have 256 greys on the screen
 _FEWEST = 40_000  # voxels below which there is nothing to see
@@ -52,7 +56,39 @@ def viewers_of(previews: Mapping[Key, PreviewFile], order: Sequence[Key], room: 
     room : float
         Bytes.
     """
+    damaged: dict[Key, str] = {}
     there = [key for key in order if key in previews]
+    while True:
+        try:
+            volumes, share = _fitted(previews, there, room)
+            break
+        except _UnreadableError as error:  # the page is made without it
+            _log.warning("%s", error)
+            damaged[error.key] = str(error)
+            there.remove(error.key)
+    return Viewers(
+        volumes=volumes,
+        left_out={
+            key: damaged.get(key, "there was no room for it")
+            for key in order
+            if key in previews and key not in volumes
+        },
+        share=share,
+    )
+
+
+class _UnreadableError(Exception):
+    """A preview is damaged behind its heading."""
+
+    def __init__(self, key: Key, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
+
+
+def _fitted(
+    previews: Mapping[Key, PreviewFile], there: Sequence[Key], room: float
+) -> tuple[dict[Key, str], float]:
+    """Return the volumes that fit, and the smallest share of its voxels that one of them has."""
     sizes = {key: previews[key].size for key in there}
     density = _density(previews, there, room)
     tries = 0
@@ -72,15 +108,7 @@ def viewers_of(previews: Mapping[Key, PreviewFile], order: Sequence[Key], room: 
             there = there[:-1]
     chosen = {key: volumes[key] for key in there} if there else {}
     shares = [min(1.0, limit / sizes[key]) for key in there]
-    return Viewers(
-        volumes=chosen,
-        left_out={
-            key: "there was no room for it"
-            for key in order
-            if key in previews and key not in chosen
-        },
-        share=min(shares, default=1.0),
-    )
+    return chosen, min(shares, default=1.0)
 
 
 def _density(previews: Mapping[Key, PreviewFile], there: Sequence[Key], room: float) -> float:
@@ -129,7 +157,11 @@ def _volumes(
 
 
 def _text(file: PreviewFile, key: Key, share: float) -> str:
-    return encoded(read_preview(file.path).packed.shrunk(share).coarsened(_STEPS), key[1])
+    try:
+        packed = read_preview(file.path).packed
+    except MiscnnError as error:
+        raise _UnreadableError(key, str(error)) from error
+    return encoded(packed.shrunk(share).coarsened(_STEPS), key[1])
 
 
 def by_interest(table: ScoreTable, subjects: Sequence[Key], metric: str = "dice") -> list[Key]:

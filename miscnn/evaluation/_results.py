@@ -25,6 +25,7 @@ HistoryValues = dict[str, list[float]]
 """One list per logged quantity, one value per epoch."""
 
 _LESIONS, _CALIBRATION = "lesions.tsv", "calibration.tsv"
+_OF_SCORES = ("scores.tsv", "detailed_validation.tsv", "summary.tsv")
 _BOX_PLOTS = ("dice", "hd95_mm", "volume_error")
 
 
@@ -191,8 +192,8 @@ class CrossValidationResult(Sequence[HistoryValues]):
         """Gather the tables of the folds in ``evaluation_path``.
 
         Writes ``scores.tsv``, ``detailed_validation.tsv`` and ``summary.tsv`` (with all
-        groupings); and ``lesions.tsv`` and ``calibration.tsv`` if the folds have them. Those of
-        an earlier run that these folds do not have are removed.
+        groupings) if the folds were scored; and ``lesions.tsv`` and ``calibration.tsv`` if the
+        folds have them. Those of an earlier run that these folds do not have are removed.
         """
         if self.missing:
             _log.warning(
@@ -206,6 +207,9 @@ class CrossValidationResult(Sequence[HistoryValues]):
             scores.to_tsv(self.evaluation_path / "scores.tsv")
             scores.to_wide_tsv(self.evaluation_path / "detailed_validation.tsv")
             scores.summary_by(GROUPINGS).to_tsv(self.evaluation_path / "summary.tsv")
+        else:
+            for name in _OF_SCORES:
+                (self.evaluation_path / name).unlink(missing_ok=True)
         for name in (_LESIONS, _CALIBRATION):
             if any((fold.path / name).is_file() for fold in self.folds):
                 table = self.lesions if name == _LESIONS else self.calibration

@@ -14,11 +14,11 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from miscnn._files import write_json
-from miscnn.evaluation._claim import forget_claims
+from miscnn.evaluation._claim import forget_claim
 from miscnn.evaluation._settings import Settings
 from miscnn.evaluation.detailed_validation import EvaluatedModel, class_names_by_label
 from miscnn.evaluation.scoring import Scoring
-from miscnn.evaluation.splits import Fold, fold_path, hold_out, load_groups
+from miscnn.evaluation.splits import Fold, count_folds, fold_path, hold_out, load_groups
 from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._recipe import differences_of, different_subjects, recipe_of
 from miscnn.neural_network._sources import Sources
@@ -27,6 +27,7 @@ _log = logging.getLogger("miscnn.evaluation")
 
 _RUN = "run.json"
 _PLAN = "plan.json"
+_MEND = "delete the file to run this fold again, or begin anew with resume=False"
 # Versions that did not write these had no such settings.
 _ONCE_UNKNOWN = ("max_minutes", "early_stopping", "validate_volumes")
 
@@ -113,9 +114,15 @@ def single_task(number: int, fold: Fold, path: Path) -> Task:
     document = path / "folds.json"
     if not document.is_file():  # a fold's file may stand alone, as MIScnn 1.x wrote it
         return Task(number, fold, folder, folder.name)
-    n_folds = json.loads(document.read_text(encoding="utf-8"))["n_folds"]
-    name = f"fold {number + 1}/{n_folds}"
-    return Task(number, fold, folder, name, load_groups(document))
+    name = f"fold {number + 1}/{count_folds(document)}"
+    groups = load_groups(document)
+    missing = sorted({i for side in fold for i in side} - set(groups)) if groups is not None else []
+    if missing:
+        raise ConfigurationError(
+            f"{document}: groups does not tell the patient of {len(missing)} subject(s) of fold "
+            f"{number}: {', '.join(missing[:10])}; split_folds writes both anew"
+        )
+    return Task(number, fold, folder, name, groups)
 
 
 def finished_tasks(
@@ -137,12 +144,12 @@ def finished_tasks(
         file = task.folder / _RUN if done else task.training_folder / _PLAN
         if not file.is_file():
             continue
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = _read_before(file)
         differences = _differences(before, task.call(model, settings))
         differences += sources.differences(before.get("sources"))
         if done:
             finished.add(task.number)
-            if settings.run_detailed_evaluation and not before["scored"]:
+            if settings.run_detailed_evaluation and not before.get("scored"):
                 differences.append("its subjects were not scored")
             if settings.save_models and not (task.folder / "model.keras").exists():
                 differences.append("its weights were not kept")
@@ -156,6 +163,26 @@ def finished_tasks(
             "evaluation_path, or begin anew with resume=False"
         )
     return finished
+
+
+def _read_before(file: Path) -> dict[str, Any]:
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{file} is damaged: {error}; {_MEND}") from error
+    if not isinstance(before, dict):
+        raise ConfigurationError(f"{file} holds a {type(before).__name__}; {_MEND}")
+    lists = {name: before.get(name) for name in ("training", "inner_validation", "validation")}
+    wrong = [
+        name
+        for name, value in lists.items()
+        if not isinstance(value, list) or not all(isinstance(index, str) for index in value)
+    ]
+    if wrong or not isinstance(before.get("sources"), dict | None):
+        raise ConfigurationError(
+            f"{file} does not tell {wrong[0] if wrong else 'sources'}; {_MEND}"
+        )
+    return before
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -194,12 +221,11 @@ def discard_earlier(
     kept = {task.folder for task in tasks if task.number in finished}
     going_on = {task.folder for task in tasks} - kept if resume else set()
     for folder in path.glob("fold_*"):
-        forget_claims(folder)
+        forget_claim(folder)
         if folder not in kept:
             (folder / _RUN).unlink(missing_ok=True)
         if folder not in going_on:
-            for training in folder.glob("training*"):
-                discard_training(training)
+            discard_trainings(folder)
 
 
 def begin_training(task: Task, model: EvaluatedModel, settings: Settings) -> bool:
@@ -223,6 +249,12 @@ def begin_training(task: Task, model: EvaluatedModel, settings: Settings) -> boo
         )
     write_json(folder / _PLAN, task.plan(model, settings))
     return goes_on
+
+
+def discard_trainings(folder: Path) -> None:
+    """Remove the trainings of a fold, those of workers that it was taken from as well."""
+    for training in folder.glob("training*"):
+        discard_training(training)
 
 
 def discard_training(folder: Path, ours: bool = False) -> None:

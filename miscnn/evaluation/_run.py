@@ -6,13 +6,15 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from miscnn.evaluation._claim import SupersededError, claimed, forget_claim
 from miscnn.evaluation._results import FoldResult, write_run
-from miscnn.evaluation._resume import Task, begin_training, discard_training
+from miscnn.evaluation._resume import Task, begin_training, discard_training, discard_trainings
 from miscnn.evaluation._settings import Settings, keeps_checkpoints
 from miscnn.evaluation.detailed_validation import (
     EvaluatedModel,
@@ -22,6 +24,7 @@ from miscnn.evaluation.detailed_validation import (
 from miscnn.evaluation.splits import Fold
 from miscnn.evaluation.summary import ScoreTable
 from miscnn.neural_network._callback_copies import fresh_callbacks
+from miscnn.neural_network._process import versions
 
 _log = logging.getLogger("miscnn.evaluation")
 
@@ -35,9 +38,30 @@ def run_or_load(
 ) -> FoldResult:
     """Run a fold, or read it if it is among those that are finished."""
     if task.number not in finished:
-        return run(task, model, settings)
-    discard_training(task.training_folder)  # of a run that was killed right after its last file
+        forget_claim(task.folder)
+        return run_claimed(task, model, settings)
+    discard_trainings(task.folder)  # of a run that was killed right after its last file
     return FoldResult.load(task.folder)
+
+
+def run_claimed(task: Task, model: EvaluatedModel, settings: Settings) -> FoldResult:
+    """Run a fold as the only process that does.
+
+    Raises
+    ------
+    SupersededError
+        If another process has taken it meanwhile; nothing was written into its folder then.
+    """
+    with claimed(task.folder) as claim:
+        own = task._replace(training=claim.training)
+        try:
+            result = run(own, model, settings, claim.check)
+        except SupersededError:
+            if not claim.shares_training:
+                discard_training(own.training_folder, ours=True)
+            raise
+        discard_trainings(task.folder)  # of others that this one was taken from
+    return result
 
 
 def run(
@@ -101,6 +125,8 @@ def run(
             "interrupted": goes_on,  # the seconds are those of the last run then
             "training_seconds": round(trained - started, 3),
             "evaluation_seconds": round(time.perf_counter() - trained, 3),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
         },
     )
     discard_training(task.training_folder)

@@ -50,10 +50,9 @@ class Surfels:
     places: NDArray[np.intp]
     areas: NDArray[np.float64]
 
-    def positions(self, places: NDArray[np.intp], spacing: Sequence[float]) -> NDArray[np.float64]:
-        """Return where points of the lattice lie in mm, ``(n, axes)``, from its first one."""
-        indices = np.stack(np.unravel_index(places, self.shape), axis=-1)
-        return np.asarray(indices * np.asarray(spacing, dtype=np.float64))
+    def indices(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return where points of the lattice lie in steps along each axis, ``(n, axes)``."""
+        return np.stack(np.unravel_index(places, self.shape), axis=-1)
 
 
 def surfels(

@@ -162,13 +162,10 @@ class Calibration:
 
     def _position(self, label: int) -> int:
         if label not in self.labels:
+            overlap = " (there is no predicted class where classes overlap)"
             raise ConfigurationError(
                 f"nothing was counted for class {label}; there are {list(self.labels)}"
-                + (
-                    " (there is no predicted class where classes overlap)"
-                    if label == PREDICTED_CLASS
-                    else ""
-                )
+                f"{overlap if label == PREDICTED_CLASS else ''}"
             )
         return self.labels.index(label)
 

@@ -43,6 +43,7 @@ from miscnn.evaluation.scoring import Scoring
 from miscnn.evaluation.splits import (
     Fold,
     GroupedKFold,
+    Groups,
     KnowsGeometry,
     SavedFolds,
     Splits,
@@ -85,7 +86,7 @@ def cross_validation(
     *,
     splitter: Splits | None = None,
     y: Sequence[Any] | None = None,
-    groups: Sequence[Any] | None = None,
+    groups: Groups | None = None,
     inner_validation: float = 0.0,
     seed: int = 0,
     class_names: ClassNames = None,
@@ -136,9 +137,11 @@ def cross_validation(
         ``KFold(k_fold, shuffle=True, random_state=seed)``; with ``groups``
         ``GroupedKFold(k_fold, seed)``. What a splitter of this library needs to know of each
         subject (slices, volumes, labels) is looked up.
-    y, groups : sequence, optional
-        Handed to the splitter, one value per subject: the class to stratify by, the group
-        (patient) that must not be torn apart. The log warns of folds that tear one.
+    y : sequence, optional
+        Handed to the splitter: of each subject the class to stratify by.
+    groups : sequence or mapping, optional
+        Handed to the splitter: of each subject the group (patient) that must not be torn apart,
+        in the order of ``sample_list`` or by index. The log warns of folds that tear one.
     inner_validation : float
         Share of each fold's *training* subjects that is held out, drawn with ``seed``, to
         choose the best epoch: that with the lowest validation loss, or with
@@ -242,7 +245,7 @@ def split_folds(
     splitter: Splits | None = None,
     data_io: KnowsGeometry | None = None,
     y: Sequence[Any] | None = None,
-    groups: Sequence[Any] | None = None,
+    groups: Groups | None = None,
     seed: int = 0,
 ) -> list[Fold]:
     """Split subjects into folds; write ``folds.json``, and each fold's ``sample_list.json``.
@@ -321,7 +324,7 @@ def _make_folds(
     splitter: Splits | None,
     data_io: KnowsGeometry | None,
     y: Sequence[Any] | None,
-    groups: Sequence[Any] | None,
+    groups: Groups | None,
     seed: int,
 ) -> tuple[list[Fold], str, dict[str, int] | None]:
     """Return the folds, by what they were made, and the patient of each index."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from miscnn.evaluation._results import CrossValidationResult
 from miscnn.evaluation.cross_validation import cross_validation
 from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
 from miscnn.evaluation.scoring import Scoring
-from miscnn.evaluation.splits import LeaveOneOut
+from miscnn.evaluation.splits import Groups, LeaveOneOut
 from miscnn.neural_network._callback_copies import Callbacks
 
 
@@ -33,7 +32,7 @@ def leave_one_out(
     max_minutes: float | None = None,
     early_stopping: int | None = None,
     validate_volumes: int | None = None,
-    groups: Sequence[Any] | None = None,
+    groups: Groups | None = None,
     scoring: Scoring | None = None,
     previews: bool = True,
     n_jobs: int | None = None,
@@ -45,8 +44,8 @@ def leave_one_out(
     n_subjects : int, optional
         How many subjects are left out in turn, drawn with ``seed``. Default: all, which means
         as many trainings as there are subjects.
-    groups : sequence, optional
-        The patient of each subject; one patient is left out in turn then.
+    groups : sequence or mapping, optional
+        The patient of each subject, in their order or by index; one patient is left out in turn then.
     sample_list, model, epochs, iterations, callbacks, evaluation_path, draw_figures, \
     save_models, inner_validation, seed, class_names, verbose, resume, max_minutes, \
     early_stopping, validate_volumes, scoring, previews, n_jobs

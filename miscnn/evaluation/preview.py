@@ -12,11 +12,11 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,8 @@ FOLDER = "previews"
 
 PLANE, SLICES = 160, 80
 _STEPS = 1000  # different values per channel: windows have 256 greys on the screen
-_VERSION = 1
+_VERSION = 2
+_T = TypeVar("_T")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _HASHED = re.compile(r".*-[0-9a-f]{12}")
 
@@ -105,7 +106,8 @@ def write_preview(
         "ct": packed.ct,
         "affine": packed.affine.tolist(),
         "letters": packed.letters,
-        "n_slices": packed.n_slices,
+        "sizes": packed.sizes,
+        "flips": packed.flips,
         "flat": packed.flat,
         "names": {str(label): name for label, name in packed.names.items()},
         "ignored": packed.ignored,
@@ -145,18 +147,20 @@ def read_preview(path: str | os.PathLike[str]) -> Preview:
         for name, labels in maps.items():
             if labels is not None and (labels.dtype.kind != "u" or labels.shape != image.shape[1:]):
                 raise ValueError(f"its {name} has shape {labels.shape} and type {labels.dtype}")
+        _check_numbers(document, len(image))
         packed = Packed(
             image=image,
             slopes=tuple(document["slopes"]),
             intercepts=tuple(document["intercepts"]),
             windows=tuple((low, high) for low, high in document["windows"]),
             percentiles=tuple((low, high) for low, high in document["percentiles"]),
-            ct=bool(document["ct"]),
+            ct=tuple(bool(ct) for ct in document["ct"]),
             truth=maps["truth"],
             prediction=maps["prediction"],
             affine=np.array(document["affine"], dtype=np.float64).reshape(4, 4),
-            letters=_three(document["letters"]),
-            n_slices=int(document["n_slices"]),
+            letters=_three(document["letters"], str),
+            sizes=_three(document["sizes"], int),
+            flips=_three(document["flips"], bool),
             flat=bool(document["flat"]),
             names={int(label): str(name) for label, name in document["names"].items()},
             ignored=None if document["ignored"] is None else int(document["ignored"]),
@@ -183,9 +187,19 @@ def _document(content: Any) -> dict[str, Any]:
     return dict(document)
 
 
-def _three(letters: list[str]) -> tuple[str, str, str]:
-    slices, rows, columns = (str(letter) for letter in letters)
+def _three(values: list[Any], kind: Callable[[Any], _T]) -> tuple[_T, _T, _T]:
+    slices, rows, columns = (kind(value) for value in values)
     return slices, rows, columns
+
+
+def _check_numbers(document: Mapping[str, Any], channels: int) -> None:
+    """Refuse what would be found out only when the page is written."""
+    for name in ("slopes", "intercepts", "windows", "percentiles", "ct"):
+        if len(document[name]) != channels:
+            raise ValueError(f"its {name} are not those of {channels} channel(s)")
+    for name in ("slopes", "intercepts", "windows", "percentiles", "affine"):
+        if not np.isfinite(np.asarray(document[name], dtype=np.float64)).all():
+            raise ValueError(f"its {name} are not finite")
 
 
 @contextmanager
@@ -205,4 +219,7 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
-_WRONG = (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+_WRONG = (
+    ValueError, KeyError, TypeError, EOFError, OSError, NotImplementedError, RuntimeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip

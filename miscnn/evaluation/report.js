@@ -54,7 +54,7 @@
   const dialog = byId("dialog"), place = byId("viewer");
   const subjects = JSON.parse(byId("about").textContent);
   let current = null;
-  async function show(id) {
+  async function show(id, focus = true) {
     current = id;
     const about = subjects[id];
     byId("subject").textContent = about.title;
@@ -67,19 +67,20 @@
     const fresh = document.createElement("div"); // a slower one must not draw into a later one's place
     place.replaceChildren(fresh);
     const viewer = await miscnnViewer(fresh, volume.textContent);
-    if (current === id) viewer.canvas.focus({ preventScroll: true });
+    if (current === id && focus) viewer.canvas.focus({ preventScroll: true });
   }
   document.addEventListener("click", (event) => {
     const target = event.target.closest("[data-open]");
     if (target && !window.getSelection().toString()) show(target.dataset.open);
   });
-  function step(by) { // through the subjects as the table shows them
+  function step(by, event) { // through the subjects as the table shows them
     const order = [...new Set([...document.querySelectorAll("#subjects tbody tr")].filter((row) => !row.hidden).map((row) => row.dataset.open))];
     const at = order.indexOf(current);
-    show(order[(at + by + order.length) % order.length] || current);
+    // whoever has pressed the button by key may want to press it again
+    show(order[(at + by + order.length) % order.length] || current, event.detail > 0);
   }
-  byId("previous").addEventListener("click", () => step(-1));
-  byId("next").addEventListener("click", () => step(1));
+  byId("previous").addEventListener("click", (event) => step(-1, event));
+  byId("next").addEventListener("click", (event) => step(1, event));
   byId("close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,7 @@ from miscnn.evaluation.calibration_table import CalibrationTable
 from miscnn.evaluation.detailed_validation import EvaluationData, load_predicted
 from miscnn.evaluation.lesion_table import LesionTable
 from miscnn.evaluation.preview import preview_heading, write_preview
+from miscnn.evaluation.score_table import ScoreRow
 from miscnn.exceptions import ConfigurationError, MiscnnError, reason_of
 
 _log = logging.getLogger("miscnn.evaluation")
@@ -145,10 +147,10 @@ class _Page:
         self.identifiers = identifiers
         self.summary = source.scores.summary()
         self.pictures = pictures_of(source)
+        self.groups = grouped_tables(source.scores, self.summary)
 
     def text(self, viewers: Viewers, reasons: Mapping[Key, str]) -> str:
         source = self.source
-        by_index = {index: name for (_, index), name in self.identifiers.items()}
         subjects, note = subject_table(source, self.identifiers, viewers.volumes)
         title = f"Evaluation of {_counted(len(set(source.scores.samples)), 'subject')}"
         volumes = "\n".join(
@@ -163,8 +165,8 @@ class _Page:
             + files(__package__).joinpath("report.css").read_text("utf-8"),
             facts=self._facts(),
             runs=run_table(source),
-            summary=summary_table(self.summary, by_index),
-            groups=grouped_tables(source.scores, self.summary),
+            summary=summary_table(self.summary, source.scores, self.identifiers),
+            groups=self.groups,
             pictures=_grid(self.pictures["scores"]),
             sections=self._sections(),
             notes="".join(f'<p class="note">{escape(each)}</p>' for each in source.notes),
@@ -232,13 +234,21 @@ class _Page:
 
     def _about(self, viewers: Viewers, reasons: Mapping[Key, str]) -> dict[str, object]:
         scores: dict[Key, list[str]] = {key: [] for key in self.source.subjects}
-        several = len(self.source.scores.classes) > 1
+        classes = len(self.source.scores.classes)
+        told_of = _IN_TITLE if classes <= _MOST_CLASSES_TOLD else _IN_TITLE[:1]
+        rows: dict[Key, list[ScoreRow]] = {key: [] for key in self.source.subjects}
         for row in self.source.scores:
-            if row.metric in _IN_TITLE:
-                which = f"{row.class_name}: " if several else ""
-                scores[row.fold, row.sample].append(
-                    f"{which}{row.metric.replace('_', ' ')} {number(row.value)}"
-                )
+            if row.metric in told_of:
+                rows[row.fold, row.sample].append(row)
+        for key, found in rows.items():
+            if classes > _MOST_CLASSES_TOLD:  # the table has all of them
+                found = sorted(found, key=_lowest_first)
+            most = _MOST_CLASSES_TOLD * len(told_of)
+            for row in found[:most]:
+                which = f"{row.class_name}: " if classes > 1 else ""
+                scores[key].append(f"{which}{row.metric.replace('_', ' ')} {number(row.value)}")
+            if len(found) > most:
+                scores[key].append(f"{len(found) - most} more classes, with higher Dice")
         folds = len(self.source.scores.folds) > 1
         return {
             self.identifiers[key]: {
@@ -250,6 +260,10 @@ class _Page:
             }
             for key, told in scores.items()
         }
+
+
+def _lowest_first(row: ScoreRow) -> float:
+    return row.value if math.isfinite(row.value) else math.inf
 
 
 def _grid(pictures: list[str]) -> str:

@@ -216,7 +216,8 @@ class ScoreTable:
         edges : sequence of float, optional
             Where the groups end, ascending; for a single ``by`` that is not ``"fold"``. A
             value on an edge belongs to the group *below* it: ``[3, 5]`` makes the groups
-            ``≤ 3``, ``(3, 5]`` and ``> 5``. Default: 1.5, 3 and 5 mm of slice thickness (thin
+            ``≤ 3``, ``(3, 5]`` and ``> 5``; a thickness does so up to 0.01 % above the edge,
+            since headers hold 3.0000002 for 3 mm. Default: 1.5, 3 and 5 mm of slice thickness (thin
             sections, and the usual thicker ones; our choice), and for the others the values
             that divide the subjects into thirds. Sizes are divided class by class.
 

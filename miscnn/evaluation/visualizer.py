@@ -19,13 +19,20 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from miscnn._files import atomic_path
+from miscnn._style import check_path
 from miscnn.data_loading._view import View, Window, informative_slices, occupied_slices, view_of
 from miscnn.data_loading.sample import Sample
 from miscnn.evaluation._error_map import error_map
 from miscnn.evaluation._overlay_montage import overlay_montage
-from miscnn.evaluation._overlay_parts import mark_sides, outline_legend, picture_shape, render
+from miscnn.evaluation._overlay_parts import (
+    mark_sides,
+    names_of,
+    outline_legend,
+    picture_shape,
+    render,
+)
 from miscnn.evaluation._surface_view import surface_view
-from miscnn.evaluation.detailed_validation import ClassNames, class_names_by_label
+from miscnn.evaluation.detailed_validation import ClassNames
 from miscnn.exceptions import ConfigurationError
 
 __all__ = ["error_map", "overlay_gif", "overlay_montage", "overlay_png", "render", "surface_view"]
@@ -58,7 +65,7 @@ def overlay_png(
     sample : Sample
         With a segmentation, a prediction, or both.
     path : path
-        File to write (PNG, 150 dpi).
+        File to write: PNG (150 dpi), or whatever matplotlib knows by its ending.
     n_slices : int
         How many slices at most.
     channel, window, margin
@@ -68,9 +75,10 @@ def overlay_png(
     title : str, optional
         Default: the index of the sample.
     """
+    check_path(path)
     view = view_of(sample, channel, window, margin)
     chosen = informative_slices(view, n_slices)
-    names = class_names_by_label(class_names, sample.classes)
+    names = names_of(sample, class_names)
     columns = min(3, len(chosen)) if len(chosen) != 4 else 2
     rows = -(-len(chosen) // columns)
     height, width = picture_shape(view, _EDGE)
@@ -128,8 +136,10 @@ def overlay_gif(
             f"frames_per_second={frames_per_second} must be above 0 and max_frames={max_frames} "
             "at least 1"
         )
+    if os.path.splitext(os.fspath(path))[1].lower() != ".gif":
+        raise ConfigurationError(f"path={os.fspath(path)!r}: an animation is a .gif")
     view = view_of(sample, channel, window, margin)
-    names = class_names_by_label(class_names, sample.classes)
+    names = names_of(sample, class_names)
     low, high = occupied_slices(view)
     positions = range(low, high, -(-(high - low) // max_frames))
     for edge, greys in _GIF_SIZES:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import os
+import platform
 import sys
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from miscnn._version import __version__
 from miscnn.exceptions import ConfigurationError
 
 _log = logging.getLogger("miscnn.neural_network")
@@ -82,6 +87,24 @@ class ProcessSetup:
                     "TensorFlow yet",
                     _threads(), self.threads,
                 )  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what this process computes with, by package."""
+    found = {
+        "miscnn": __version__,
+        "python": platform.python_version(),
+        "numpy": str(np.__version__),
+    }
+    keras: Any = sys.modules.get("keras")
+    if keras is not None and hasattr(keras, "backend"):
+        found["keras"] = str(keras.__version__)
+        backend = str(keras.backend.backend())
+        try:
+            found[backend] = importlib.metadata.version(backend)
+        except importlib.metadata.PackageNotFoundError:  # such as TensorFlow's builds for a device
+            found[backend] = str(getattr(sys.modules.get(backend), "__version__", "unknown"))
+    return found
 
 
 def _threads() -> int:

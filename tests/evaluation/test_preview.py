@@ -39,7 +39,7 @@ def test_a_preview_is_read_back(tmp_path: Path) -> None:
     assert found.index == "s 1"
     for name in ("image", "truth", "prediction", "affine"):
         np.testing.assert_array_equal(getattr(found.packed, name), getattr(expected, name))
-    for name in ("slopes", "intercepts", "windows", "percentiles", "ct", "letters", "n_slices",
+    for name in ("slopes", "intercepts", "windows", "percentiles", "ct", "letters", "sizes", "flips",
                  "flat", "names", "ignored"):  # fmt: skip
         assert getattr(found.packed, name) == getattr(expected, name), name
     # probabilities are shown as the label map they stand for

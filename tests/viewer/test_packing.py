@@ -110,7 +110,7 @@ def test_hounsfield_units_stand_for_themselves() -> None:
     image[2:4] = 40.0
     packed = pack(image, None, None, Geometry.from_spacing((6, 6, 4), SPACING))
     assert (packed.slopes, packed.intercepts) == ((1.0,), (0.0,))
-    assert packed.ct
+    assert packed.ct == (True,)
     assert packed.windows == ((-160.0, 240.0),)
     assert set(np.unique(packed.image)) == {-1000, 40}
 
@@ -180,12 +180,12 @@ def test_what_is_written_into_a_page_is_read_back(seed: int, most: int, both: bo
         intercepts=(0.0, -3.0),
         windows=((0.0, 1.0), (0.0, 2.0)),
         percentiles=((0.0, 1.0), (0.0, 2.0)),
-        ct=False,
+        ct=(False, True),
         truth=truth if both else None,
         prediction=prediction,
         affine=np.eye(4),
         letters=("S", "P", "L"),
-        n_slices=3,
+        sizes=(3, 4, 5),
     )
     document, images, maps = decoded(encoded(packed))
     np.testing.assert_array_equal(images, image)
@@ -193,7 +193,7 @@ def test_what_is_written_into_a_page_is_read_back(seed: int, most: int, both: bo
     if both:
         np.testing.assert_array_equal(maps[0], truth)
     assert document["channels"][1] == {
-        "slope": 0.5, "intercept": -3.0, "window": [0.0, 2.0], "percentiles": [0.0, 2.0],
+        "slope": 0.5, "intercept": -3.0, "window": [0.0, 2.0], "percentiles": [0.0, 2.0], "ct": True,
     }  # fmt: skip
     assert encoded(packed) == encoded(packed)
 

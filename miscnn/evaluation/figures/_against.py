@@ -167,7 +167,7 @@ def _correlation(across: NDArray[np.float64], values: NDArray[np.float64], by: B
     if len(values) < _FEWEST or np.ptp(across) == 0 or len(set(values.tolist())) == 1:
         text = f"{_RHO} undefined"  # of fewer than three, or of constants
     else:
-        text = f"{_RHO} = {_style.signed(rank_correlation(across, values), '.2f')}"
+        text = f"{_RHO} = {_style.signed(rank_correlation(across, values), 'z.2f')}"
     return [f"{text} (n = {len(values)})", *([", ".join(told)] if told else [])]
 
 

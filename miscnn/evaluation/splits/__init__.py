@@ -25,6 +25,7 @@ splitter, too.
 from __future__ import annotations
 
 from miscnn.evaluation.splits._fold_files import (
+    count_folds,
     fold_file,
     fold_path,
     load_disk2fold,
@@ -37,6 +38,7 @@ from miscnn.evaluation.splits._fold_files import (
 )
 from miscnn.evaluation.splits._folds import (
     Fold,
+    Groups,
     KnowsGeometry,
     Splits,
     Splitter,
@@ -56,6 +58,7 @@ __all__ = [
     "DetailedSplit",
     "Fold",
     "GroupedKFold",
+    "Groups",
     "HoldOut",
     "KnowsGeometry",
     "LeaveOneOut",
@@ -66,6 +69,7 @@ __all__ = [
     "Splitter",
     "StratifiedLabelKFold",
     "StratifiedVolumeKFold",
+    "count_folds",
     "fold_file",
     "fold_path",
     "hold_out",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,11 +82,7 @@ def load_folds(path: str | os.PathLike[str]) -> list[Fold]:
         If it holds something else; it says where, and what was expected.
     """
     path, document = _read(path)
-    n_folds = document.get("n_folds")
-    if isinstance(n_folds, bool) or not isinstance(n_folds, int):
-        raise ConfigurationError(f"{path}: n_folds is {n_folds!r}; expected the number of folds")
-    if not 1 <= n_folds <= _MOST_FOLDS:
-        raise ConfigurationError(f"{path}: n_folds is {n_folds}; expected 1 … {_MOST_FOLDS}")
+    n_folds = _number_of_folds(path, document)
     if "folds" not in document:
         return [read_fold(fold_file(path.parent, number)) for number in range(n_folds)]
     given = document["folds"]
@@ -97,6 +92,20 @@ def load_folds(path: str | os.PathLike[str]) -> list[Fold]:
             f"{path}: folds is {count}; expected a list of n_folds = {n_folds} entries"
         )
     return [_as_fold(fold, f"{path}: folds[{k}]") for k, fold in enumerate(given)]
+
+
+def count_folds(path: str | os.PathLike[str]) -> int:
+    """Return how many folds a file says there are; arguments and errors of :func:`load_folds`."""
+    return _number_of_folds(*_read(path))
+
+
+def _number_of_folds(path: Path, document: dict[str, Any]) -> int:
+    n_folds = document.get("n_folds")
+    if isinstance(n_folds, bool) or not isinstance(n_folds, int):
+        raise ConfigurationError(f"{path}: n_folds is {n_folds!r}; expected the number of folds")
+    if not 1 <= n_folds <= _MOST_FOLDS:
+        raise ConfigurationError(f"{path}: n_folds is {n_folds}; expected 1 … {_MOST_FOLDS}")
+    return n_folds
 
 
 def load_groups(path: str | os.PathLike[str]) -> dict[str, int] | None:
@@ -227,9 +236,6 @@ def _as_fold(given: Any, where: str) -> Fold:
                 raise ConfigurationError(
                     f"{where}.{side}[{k}] is {str(name)[:80]!r}; expected an index, which is text"
                 )
-        doubles = sorted(name for name, count in Counter(names).items() if count > 1)
-        if doubles:
-            raise ConfigurationError(f"{where}.{side} names twice: {', '.join(doubles[:10])}")
         sides.append(names)
     fold = Fold(*sides)
     check_fold(fold, where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from miscnn.data_loading._indices import shared_subjects, subject_of
 from miscnn.data_loading.geometry import Geometry
-from miscnn.evaluation.splits._units import group_keys
+from miscnn.evaluation.splits._units import as_groups, group_keys
 from miscnn.evaluation.splits.drawn import share_of
 from miscnn.evaluation.splits.given import positions_of, tell_unused
+from miscnn.evaluation.splits.slice_sorted import are_slices
 from miscnn.exceptions import ConfigurationError
 
 _log = logging.getLogger("miscnn.evaluation")
@@ -51,13 +53,16 @@ class KnowsGeometry(Protocol):
 Splits = Splitter | Iterable[tuple[Sequence[Any], Sequence[Any]]] | str | os.PathLike[str]
 """What :func:`make_folds` takes: a splitter, pairs of positions or of indices, or a file."""
 
+Groups = Sequence[Any] | Mapping[str, Any]
+"""The group (patient) of each subject: in the order of the subjects, or by index."""
+
 
 def make_folds(
     sample_list: Sequence[str],
     splitter: Splits,
     data_io: KnowsGeometry | None = None,
     y: Sequence[Any] | None = None,
-    groups: Sequence[Any] | None = None,
+    groups: Groups | None = None,
 ) -> list[Fold]:
     """Split subjects into folds.
 
@@ -72,9 +77,11 @@ def make_folds(
     data_io : DataIO, optional
         Where :class:`SliceSortedKFold` looks up the geometries, from headers only, and those that
         stratify look up the segmentations.
-    y, groups : sequence, optional
-        Handed to the splitter: one class per index (to stratify), one group (patient). Of the
-        slices of a volume, the first one's count.
+    y : sequence, optional
+        Handed to the splitter: one class per index (to stratify). Of the slices of a volume, the
+        first one's counts, as with groups.
+    groups : sequence or mapping, optional
+        Handed to the splitter: one group (patient) per index, in their order or by index.
 
     Raises
     ------
@@ -109,10 +116,15 @@ def make_folds(
 def _split(
     samples: Sequence[str], splitter: Any, data_io: Any, y: Any, groups: Any
 ) -> Iterable[Any]:
+    groups = as_groups(groups, samples)
+    if getattr(splitter, "uses_geometries", False) and not are_slices(groups):
+        groups = None  # patients, of whom it knows nothing
     subjects = by_subject(samples)
     first = [positions[0] for positions in subjects]
+    if y is not None and len(y) != len(samples):
+        raise ConfigurationError(f"y has {len(y)} entries for {len(samples)} subjects")
     if len(subjects) < len(samples):
-        y, groups = (None if v is None else [v[k] for k in first] for v in (y, groups))
+        y, groups = (None if v is None else [list(v)[k] for k in first] for v in (y, groups))
     if groups is None and data_io is not None and getattr(splitter, "uses_geometries", False):
         groups = [data_io.geometry(samples[k]) for k in first]
     if y is None and data_io is not None and hasattr(splitter, "look_up"):
@@ -133,22 +145,23 @@ def _given(samples: Sequence[str], folds: Sequence[Any], name: str) -> Iterable[
 
 
 def patients_of(
-    sample_list: Sequence[str], splitter: Any, groups: Sequence[Any] | None
+    sample_list: Sequence[str], splitter: Any, groups: Groups | None
 ) -> dict[str, int] | None:
     """Return the patient of each index as a number; None if nothing tells it.
 
-    They are the ``groups``, or what :class:`GroupedKFold` finds by its pattern; not the geometries
-    that :class:`SliceSortedKFold` takes as groups.
+    They are the ``groups``, or what :class:`GroupedKFold` finds by its pattern, or what a file of
+    folds tells; not the geometries that :class:`SliceSortedKFold` takes as groups.
 
     Parameters
     ----------
     sample_list : sequence of str
     splitter : splitter
-    groups : sequence, optional
+    groups : sequence or mapping, optional
         As of :func:`make_folds`.
     """
     samples = [str(index) for index in sample_list]
-    if getattr(splitter, "uses_geometries", False):
+    groups = as_groups(groups, samples)
+    if getattr(splitter, "uses_geometries", False) and are_slices(groups):
         return None
     if groups is None and hasattr(splitter, "find_groups"):
         groups = splitter.find_groups(samples)
@@ -238,7 +251,11 @@ def by_subject(samples: Sequence[str]) -> list[list[int]]:
 
 
 def check_fold(fold: Fold, name: str) -> None:
-    """Raise ConfigurationError if a fold has an empty side, or a subject on both."""
+    """Raise ConfigurationError if a fold has an empty side, or names a subject twice."""
+    for side, names in fold._asdict().items():
+        doubles = sorted(name for name, count in Counter(names).items() if count > 1)
+        if doubles:
+            raise ConfigurationError(f"{name}: {side} names twice: {', '.join(doubles[:_TOLD])}")
     both = shared_subjects(fold.training, fold.validation)
     if both:
         raise ConfigurationError(

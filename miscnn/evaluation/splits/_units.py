@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn.data_loading._indices import subject_of
 from miscnn.exceptions import ConfigurationError
+
+_TOLD = 10
 
 Positions = NDArray[np.intp]
 
@@ -30,8 +34,40 @@ def units_of(X: Sequence[Any], groups: Sequence[Any] | None) -> list[list[int]]:
     return list(units.values())
 
 
+def as_groups(groups: Any, names: Sequence[str]) -> list[Any] | None:
+    """Return one group for each name, from a sequence or from a mapping by name.
+
+    A mapping may name a volume for all of its slices.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is not one for each name.
+    """
+    if groups is None:
+        return None
+    if isinstance(groups, Mapping):
+        missing = [n for n in names if n not in groups and subject_of(n) not in groups]
+        if missing:
+            raise ConfigurationError(
+                f"groups does not name the group of {len(missing)} of {len(names)} subjects: "
+                f"{', '.join(missing[:_TOLD])}"
+            )
+        return [groups[n] if n in groups else groups[subject_of(n)] for n in names]
+    if len(groups) != len(names):
+        raise _other_length(groups, names)
+    return list(groups)
+
+
+def _other_length(groups: Any, names: Sequence[str]) -> ConfigurationError:
+    return ConfigurationError(
+        f"groups has {len(groups)} entries for {len(names)} subjects; expected one, such as "
+        "the patient, for each"
+    )
+
+
 def group_keys(groups: Sequence[Any], names: Sequence[str]) -> list[str]:
-    """Return the groups as text.
+    """Return the groups as text; equal numbers give equal texts.
 
     Raises
     ------
@@ -39,22 +75,29 @@ def group_keys(groups: Sequence[Any], names: Sequence[str]) -> list[str]:
         If there is not one for each name, or one is missing (None, NaN).
     """
     if len(groups) != len(names):
-        raise ConfigurationError(
-            f"groups has {len(groups)} entries for {len(names)} subjects; expected one, such as "
-            "the patient, for each"
-        )
+        raise _other_length(groups, names)
     for name, group in zip(names, groups, strict=True):
-        if group is None or group != group:
+        if group is None or _is_no_value(group):
             raise ConfigurationError(
                 f"the group of {name!r} is {group!r}; expected what names its patient"
             )
-    return [str(group) for group in groups]
+    return [
+        str(int(group)) if isinstance(group, float) and group.is_integer() else str(group)
+        for group in groups
+    ]
+
+
+def _is_no_value(group: Any) -> bool:
+    try:
+        return bool(group != group)
+    except (TypeError, ValueError):  # pandas' NA is neither true nor false
+        return True
 
 
 def check_n_splits(n_splits: int) -> None:
     """Raise ConfigurationError for a number of folds that cannot be."""
-    if isinstance(n_splits, bool) or n_splits != int(n_splits) or n_splits < 2:
-        raise ConfigurationError(f"n_splits must be at least 2, got {n_splits}")
+    if isinstance(n_splits, bool) or not isinstance(n_splits, Integral) or n_splits < 2:
+        raise ConfigurationError(f"n_splits must be a whole number, at least 2, got {n_splits!r}")
 
 
 def check_seed(seed: int) -> None:

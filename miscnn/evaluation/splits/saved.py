@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from miscnn._configurable import Configurable
+from miscnn.data_loading._indices import subject_of
 from miscnn.evaluation.splits._fold_files import load_folds, load_groups
 from miscnn.evaluation.splits._units import Positions
 from miscnn.evaluation.splits.given import DetailedSplit
+from miscnn.exceptions import ConfigurationError
 
 
 class SavedFolds(Configurable):
@@ -32,11 +34,33 @@ class SavedFolds(Configurable):
         return len(load_folds(self.path))
 
     def find_groups(self, names: Sequence[str]) -> list[int] | None:
-        """Return the number of each one's patient, if the file tells it of all."""
+        """Return the number of each one's patient, if the file tells it.
+
+        Who stands in no fold is a patient of its own: it is left out anyway.
+
+        Raises
+        ------
+        ConfigurationError
+            If the file tells it of some of those that stand in its folds only.
+        """
         groups = load_groups(self.path)
         if groups is None:
             return None
-        return [groups[name] for name in names] if set(names) <= set(groups) else None
+        told = {subject_of(index): group for index, group in groups.items()}
+        folded = {
+            subject_of(index) for fold in load_folds(self.path) for side in fold for index in side
+        }
+        missing = sorted(folded - set(told))
+        if missing:
+            raise ConfigurationError(
+                f"{self.path}: groups does not tell the patient of {len(missing)} subject(s) of the "
+                f"folds: {', '.join(missing[:10])}; add them, or take groups away"
+            )
+        new = 1 + max(told.values(), default=0)
+        others = {
+            s: new + k for k, s in enumerate(sorted({subject_of(n) for n in names} - set(told)))
+        }
+        return [{**told, **others}[subject_of(name)] for name in names]
 
     def split(
         self,

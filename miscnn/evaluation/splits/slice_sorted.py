@@ -81,6 +81,11 @@ class SliceSortedKFold(Configurable):
                 f"each of the {n} subjects, got {'none' if groups is None else len(groups)}; "
                 "write split(indices, groups=[data_io.geometry(i) for i in indices])"
             )
+        if not are_slices(groups):
+            raise ConfigurationError(
+                f"SliceSortedKFold got the groups {str(list(groups)[:3])[:80]} …; expected "
+                "geometries, or (n_slices, slice_thickness); it does not know patients"
+            )
         check_enough(n, self.n_splits)
         keys = [(*_slices(group), str(X[k]), k) for k, group in enumerate(groups)]
         order = np.array(sorted(range(n), key=keys.__getitem__), dtype=np.intp)
@@ -90,6 +95,19 @@ class SliceSortedKFold(Configurable):
             else np.array_split(order, self.n_splits)
         )
         yield from pairs(n, (block.tolist() for block in blocks))
+
+
+def are_slices(groups: Sequence[Any] | None) -> bool:
+    """Tell whether groups are what this splitter takes, rather than the names of patients."""
+    return groups is not None and all(
+        isinstance(group, Geometry)
+        or (
+            isinstance(group, tuple | list | np.ndarray)
+            and len(group) == 2
+            and all(isinstance(n, int | float | np.number) for n in group)
+        )
+        for group in groups
+    )
 
 
 def _slices(group: Geometry | tuple[int, float]) -> tuple[int, float]:
