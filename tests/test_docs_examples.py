@@ -139,9 +139,9 @@ def documented_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = []
     for number in range(6):
         rng = np.random.default_rng([7, number])
-        subject = make_subject(rng, n_slices=16 + 2 * number, thickness=5, in_plane=32, tilt=0)
-        # Half as large as a phantom is, so that resampling to what the pages name stays cheap.
-        spacing = (1.5, 1.5, 2.0 + number % 2)
+        subject = make_subject(rng, n_slices=16 + 2 * number, thickness=5, in_plane=24, tilt=0)
+        # Far smaller than a phantom is, so that resampling to what the pages name stays cheap.
+        spacing = (1.25, 1.25, 1.5 + number % 2)
         name = f"case_{number:05d}"
         names.append(name)
         for data in ("data", "kits19/data", "miscnn-demo/data"):
@@ -222,8 +222,9 @@ def _cut_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
         "k_fold": lambda given: 2,
         "draw_figures": lambda given: False,
     }
-    function = miscnn.evaluation.cross_validation
-    monkeypatch.setattr(miscnn.evaluation, "cross_validation", _cut(function, **folds))
+    for name in ("cross_validation", "run_fold", "leave_one_out", "split_validation"):
+        function = _cut(getattr(miscnn.evaluation, name), **folds)
+        monkeypatch.setattr(miscnn.evaluation, name, function)
     two = _cut(SliceSortedKFold.__init__, n_splits=lambda given: 2)
     monkeypatch.setattr(SliceSortedKFold, "__init__", two)
     # Processes would each import the library, and nothing of what is cut here reaches them.

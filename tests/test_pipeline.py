@@ -556,6 +556,19 @@ def test_scores_are_chosen(tmp_path: Path) -> None:
     assert "line 8: [evaluation] n_jobs = 0: expected a number of processes" in problem
 
 
+def test_a_share_that_validates_tears_no_patient(tmp_path: Path) -> None:
+    data_set(tmp_path)
+    patient = "case_[02]|case_(?=[13])"  # 0 and 2 are by themselves; 1 and 3 are one's
+    for number in range(4):
+        splitter = f'{{ type = "grouped", pattern = "{patient}" }}'
+        text = f"{_BASE}seed = {number}\n[training]\nvalidation = 0.3\n"
+        path = written(tmp_path, f"{text}[evaluation]\nfolds = 2\nsplitter = {splitter}\n")
+        _, training, validation = Pipeline.from_file(path).check()
+        assert sorted([*training, *validation]) == [f"case_{k}" for k in range(4)]
+        assert len({"case_1", "case_3"} & set(training)) in (0, 2)
+        assert len(validation) in ((1, 2) if number else (2, 1))
+
+
 def test_too_few_folds_are_told_once(tmp_path: Path) -> None:
     text = _BASE + '[evaluation]\nsplitter = "slice-sorted"\nfolds = 1'
     assert problems_of(tmp_path, text) == [

@@ -14,6 +14,9 @@ Box = tuple[slice, ...]
 # Up to so many labels are looked for one by one, each in vector instructions.
 _FEW = 4
 
+# All boxes at once take a list as long as the largest label.
+_LARGEST = 1 << 16
+
 
 def extent(array: NDArray[Any]) -> Box | None:
     """Return the box of the elements above 0 of a mask or a label map; None if there are none.
@@ -42,7 +45,7 @@ def boxes_of_labels(arrays: Sequence[NDArray[Any]], groups: Iterable[Sequence[in
     groups = list(groups)
     ndim = arrays[0].ndim
     labels = sorted({label for group in groups for label in group})
-    if len(labels) <= _FEW:
+    if len(labels) <= _FEW or labels[-1] > _LARGEST:
         found = {label: [extent(array == label) for array in arrays] for label in labels}
     else:
         boxes = [ndimage.find_objects(array, max_label=labels[-1]) for array in arrays]

@@ -80,8 +80,8 @@ class Claim:
         now = _read(self.folder / _FILE)
         if now is None or now["owner"] != self.owner:
             raise SupersededError(
-                f"{self.folder.name} was handed to another worker, or to a program that was started "
-                "later"
+                f"{self.folder.name} was handed to another worker, or to a program that was "
+                "started later"
             )
 
     @property

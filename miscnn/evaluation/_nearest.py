@@ -101,26 +101,25 @@ def _far(
     which the right side is above 0 are nearest to nothing in the box.
     """
     sizes = np.asarray(spacing, dtype=np.float64)
-    places, goals = points * sizes, targets * sizes
+    places, goals = (np.ascontiguousarray((each * sizes).T) for each in (points, targets))
     nearest_one = np.empty(len(points), dtype=np.intp)
     boxes = [(np.arange(len(points)), np.arange(len(targets)))]
     while boxes:
         inside, candidates = boxes.pop()
-        here, there = places[inside], goals[candidates]
-        low, high = here.min(axis=0), here.max(axis=0)
-        squares = ((there - (low + high) / 2.0) ** 2).sum(axis=1)
-        best = squares.argmin()
-        apart = np.abs(there - there[best])
-        kept = np.flatnonzero(squares - squares[best] <= apart @ (high - low))
+        here, there = places.take(inside, axis=1), goals.take(candidates, axis=1)
+        low, high = here.min(axis=1), here.max(axis=1)
+        from_centre = there - ((low + high) / 2.0)[:, np.newaxis]
+        squares = np.einsum("an,an->n", from_centre, from_centre)
+        best = int(squares.argmin())
+        apart = np.abs(there - there[:, best : best + 1])
+        kept = np.flatnonzero(squares - squares[best] <= (high - low) @ apart)
         candidates = candidates.take(kept)
         if len(inside) > _FEW_POINTS and len(inside) * len(candidates) > _FEW_PAIRS:
-            # Along the axis that keeps the most.
-            axis = ((high - low) * apart.take(kept, axis=0).max(axis=0)).argmax()
-            order = np.argpartition(here[:, axis], len(inside) // 2)
+            order = np.argpartition(here[(high - low).argmax()], len(inside) // 2)
             halves = np.split(inside[order], [len(inside) // 2])
             boxes.extend((half, candidates) for half in halves)
             continue
-        there = there.take(kept, axis=0)
+        here, there = here.T, there.take(kept, axis=1).T
         step = max(1, _MANY_PAIRS // len(candidates))
         for start in range(0, len(inside), step):
             part = slice(start, start + step)

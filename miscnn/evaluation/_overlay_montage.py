@@ -106,7 +106,7 @@ def tile_grid(
     figure = _style.new_figure(
         max(4.5, columns * (width * scale + 0.08) + 0.1), rows * (height * scale + 0.24) + 0.9
     )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for axes in grid:
         axes.set_axis_off()

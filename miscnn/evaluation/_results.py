@@ -14,9 +14,10 @@ from typing import overload
 from miscnn._files import write_json
 from miscnn._text import html_table, number, read_tsv
 from miscnn.evaluation.calibration_table import CalibrationTable
+from miscnn.evaluation.detailed_validation import write_scores
 from miscnn.evaluation.lesion_table import LesionTable
 from miscnn.evaluation.splits import fold_path, read_fold
-from miscnn.evaluation.summary import GROUPINGS, ScoreTable, Summary
+from miscnn.evaluation.summary import ScoreTable, Summary
 from miscnn.exceptions import ConfigurationError, MissingFileError
 
 _log = logging.getLogger("miscnn.evaluation")
@@ -204,9 +205,7 @@ class CrossValidationResult(Sequence[HistoryValues]):
             )
         scores = self.scores
         if scores:
-            scores.to_tsv(self.evaluation_path / "scores.tsv")
-            scores.to_wide_tsv(self.evaluation_path / "detailed_validation.tsv")
-            scores.summary_by(GROUPINGS).to_tsv(self.evaluation_path / "summary.tsv")
+            write_scores(scores, self.evaluation_path)
         else:
             for name in _OF_SCORES:
                 (self.evaluation_path / name).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import cc3d
 import numpy as np
 from matplotlib.colors import LightSource
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from numpy.typing import NDArray
 
@@ -222,7 +223,7 @@ def _finish(axes: Any, limits: NDArray[np.float64], elevation: float, azimuth: f
     for name, (low, high), side in zip("xyz", limits, _SIDES, strict=True):
         getattr(axes, f"set_{name}lim")(low - margin, high + margin)
         axis = getattr(axes, f"{name}axis")
-        axis.set_major_locator(_style.MaxNLocator(4))
+        axis.set_major_locator(MaxNLocator(4))
         getattr(axes, f"set_{name}label")(f"{side} (mm)", fontsize=8, color=_style.INK)
         axis.set_pane_color((0.96, 0.96, 0.96, 1.0))
     axes.tick_params(labelsize=7, colors=_style.GREY)

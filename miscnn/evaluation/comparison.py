@@ -133,8 +133,9 @@ def compare_all(
     seed, confidence, n_resamples
         As in :func:`compare`.
     correction : str
-        As in :func:`compare`, over all pairs, scores and classes that can be tested. The signed-rank tests are one
-        family and the tests of spreads another: they answer different questions.
+        As in :func:`compare`, over all pairs, scores and classes that can be tested. The
+        signed-rank tests are one family and the tests of spreads another: they answer different
+        questions.
 
     Returns
     -------

@@ -28,7 +28,7 @@ from miscnn.evaluation.preview import FOLDER as PREVIEWS
 from miscnn.evaluation.preview import preview_name, write_preview
 from miscnn.evaluation.scores import dice
 from miscnn.evaluation.scoring import Scoring
-from miscnn.evaluation.summary import ScoreTable
+from miscnn.evaluation.summary import GROUPINGS, ScoreTable
 
 __all__ = [
     "ClassNames",
@@ -240,10 +240,10 @@ def write_tables(found: Sequence[SampleScores], folder: Path, scoring: Scoring) 
 
 
 def write_scores(table: ScoreTable, folder: Path, seed: int = 0) -> None:
-    """Write the tidy table, the wide one and the summary of a set of subjects."""
+    """Write the tidy table, the wide one and the summary, with all groupings, of subjects."""
     table.to_tsv(folder / "scores.tsv")
     table.to_wide_tsv(folder / "detailed_validation.tsv")
-    table.summary(seed).to_tsv(folder / "summary.tsv")
+    table.summary_by(GROUPINGS, seed).to_tsv(folder / "summary.tsv")
 
 
 def load_predicted(data_io: EvaluationData, index: str, output_path: str | Path) -> Sample:

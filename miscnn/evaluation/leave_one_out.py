@@ -45,7 +45,8 @@ def leave_one_out(
         How many subjects are left out in turn, drawn with ``seed``. Default: all, which means
         as many trainings as there are subjects.
     groups : sequence or mapping, optional
-        The patient of each subject, in their order or by index; one patient is left out in turn then.
+        The patient of each subject, in their order or by index; one patient is left out
+        in turn then.
     sample_list, model, epochs, iterations, callbacks, evaluation_path, draw_figures, \
     save_models, inner_validation, seed, class_names, verbose, resume, max_minutes, \
     early_stopping, validate_volumes, scoring, previews, n_jobs

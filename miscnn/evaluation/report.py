@@ -169,7 +169,7 @@ class _Page:
             groups=self.groups,
             pictures=_grid(self.pictures["scores"]),
             sections=self._sections(),
-            notes="".join(f'<p class="note">{escape(each)}</p>' for each in source.notes),
+            notes="".join(f'<p class="warning">{escape(each)}</p>' for each in source.notes),
             viewer_note=f"<p>{escape(note + self._viewer_note(viewers, reasons))}</p>",
             choice=class_choice(source.scores.classes),
             subjects=subjects,
@@ -189,9 +189,13 @@ class _Page:
         dice = [
             r for r in self.summary.rows if r.fold is None and not r.group and r.metric == "dice"
         ]
+        which = "Dice"
+        if len(dice) > _MOST_CLASSES_TOLD:
+            dice = sorted(dice, key=lambda row: _low(row.mean))
+            which = "lowest Dice"
         for row in dice[:_MOST_CLASSES_TOLD]:
             spread = f" ± {number(row.sd)}" if row.sd == row.sd else ""
-            told.append((f"{number(row.mean)}{spread}", f"Dice, {row.class_name}"))
+            told.append((f"{number(row.mean)}{spread}", f"{which}, {row.class_name}"))
         items = "".join(f"<li><b>{escape(b)}</b><span>{escape(s)}</span></li>" for b, s in told)
         return f'<ul class="facts">{items}</ul>'
 
@@ -242,7 +246,7 @@ class _Page:
                 rows[row.fold, row.sample].append(row)
         for key, found in rows.items():
             if classes > _MOST_CLASSES_TOLD:  # the table has all of them
-                found = sorted(found, key=_lowest_first)
+                found = sorted(found, key=lambda row: _low(row.value))
             most = _MOST_CLASSES_TOLD * len(told_of)
             for row in found[:most]:
                 which = f"{row.class_name}: " if classes > 1 else ""
@@ -262,8 +266,9 @@ class _Page:
         }
 
 
-def _lowest_first(row: ScoreRow) -> float:
-    return row.value if math.isfinite(row.value) else math.inf
+def _low(value: float) -> float:
+    """Return what sorts undefined values after all others."""
+    return value if math.isfinite(value) else math.inf
 
 
 def _grid(pictures: list[str]) -> str:

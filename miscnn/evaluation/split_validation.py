@@ -14,7 +14,7 @@ from miscnn.evaluation._run import run_or_load
 from miscnn.evaluation._settings import Settings
 from miscnn.evaluation.detailed_validation import ClassNames, EvaluatedModel
 from miscnn.evaluation.scoring import Scoring
-from miscnn.evaluation.splits import hold_out, make_folds, write_fold
+from miscnn.evaluation.splits import Groups, hold_out, make_folds, patients_of, write_fold
 from miscnn.neural_network._callback_copies import Callbacks
 
 
@@ -42,6 +42,7 @@ def split_validation(
     validate_volumes: int | None = None,
     scoring: Scoring | None = None,
     previews: bool = True,
+    groups: Groups | None = None,
 ) -> CrossValidationResult:
     """Train on a random part of the subjects, predict and score the others.
 
@@ -49,9 +50,11 @@ def split_validation(
     ----------
     percentage : float
         Share of the subjects that is held out, between 0 and 1: ``ceil(percentage × n)``,
-        drawn with ``seed``.
+        drawn with ``seed``. With ``groups`` it is a share of the patients.
     evaluation_path : path
         Folder for what a fold of ``cross_validation`` writes, without the fold's own folder.
+    groups : sequence or mapping, optional
+        The patient of each subject, in their order or by index; no patient is on two sides.
     sample_list, model, epochs, iterations, draw_figures, run_detailed_evaluation, callbacks, \
     save_models, return_output, inner_validation, seed, class_names, overlays, verbose, resume, \
     max_minutes, early_stopping, validate_volumes, scoring, previews
@@ -65,7 +68,9 @@ def split_validation(
     settings = Settings.of(locals())
     path = Path(evaluation_path)
     samples = list(sample_list)
-    held_out = set(hold_out(samples, percentage, np.random.default_rng(seed)).validation)
+    patients = patients_of(samples, None, groups)
+    rng = np.random.default_rng(seed)
+    held_out = set(hold_out(samples, percentage, rng, patients).validation)
     positions = range(len(samples))
     (fold,) = make_folds(
         sample_list,
@@ -76,8 +81,8 @@ def split_validation(
             )
         ],
     )
-    settings.check(model, [fold])
-    task = Task(0, fold, path, "training")
+    settings.check(model, [fold], patients)
+    task = Task(0, fold, path, "training", patients)
     finished = finished_tasks([task], path, model, settings)
     write_fold(path / "sample_list.json", fold.training, fold.validation)
     tell_finished(finished, 1, path, verbose)

@@ -101,3 +101,13 @@ def test_the_simulation_tells_an_interval_that_is_too_narrow() -> None:
         return float(low), float(high)
 
     assert share_held("very skewed", 12, percentile) < 0.93 - ERROR
+
+
+def test_draws_as_counts_are_the_draws() -> None:
+    draws = Resamples(seed=4, n_resamples=50)
+    times = draws.times(7)
+    expected = [[np.count_nonzero(row == k) for k in range(7)] for row in draws.of(7)]
+    np.testing.assert_array_equal(times, expected)
+    values = np.random.default_rng(0).random(7)
+    np.testing.assert_allclose(times @ values, values[draws.of(7)].sum(axis=1))
+    assert draws.times(3).shape == (50, 3)  # another number of subjects, other draws

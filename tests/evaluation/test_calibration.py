@@ -401,3 +401,14 @@ def test_documented_examples(position: int, capsys: pytest.CaptureFixture[str]) 
     code, output = found[position]
     exec(compile(code, str(page), "exec"), {})
     assert capsys.readouterr().out == output
+
+
+@pytest.mark.parametrize("bins", [10, 15, 100])
+def test_every_edge_is_in_the_bin_below_it(bins: int) -> None:
+    edges = np.arange(bins + 1) / bins
+    both = np.stack([1 - edges, edges], axis=-1)[:, np.newaxis]
+    truth = np.ones((bins + 1, 1), int)
+    found = measure_calibration(both, truth, (1.0, 1.0), margin_mm=None, bins=bins)
+    rows = [row for row in found.rows(0, "s") if row.label == 1]
+    assert [row.n for row in rows] == [2, *[1] * (bins - 1)]  # 0 and the first edge
+    assert all(row.mean_confidence == row.high for row in rows[1:])

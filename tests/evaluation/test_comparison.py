@@ -403,3 +403,34 @@ def test_tables_and_results_are_one_line() -> None:
     assert repr(CrossValidationResult(Path("e"), (fold,))) == (
         "CrossValidationResult(1 folds, 1 validation subjects; evaluation_path='e')"
     )
+
+
+def test_only_tests_that_were_made_are_told_of() -> None:
+    a = table([0.9, 0.8, 0.7, 0.95]) + table([0.5, 0.6], label=2)
+    b = table([0.8, 0.7, 0.65, 0.7]) + table([0.4, 0.3], label=2)
+    found = compare(a, b)
+    assert found.n_tests == (2, 1)  # two pairs have no test of spreads
+    assert "p: holm, for 2 test(s) of the means and 1 of the spreads." in str(found)
+    assert found.row(1).p_spread_adjusted == found.row(1).p_spread
+    same = compare_all({"a": a, "b": b, "c": b}, correction="none")
+    assert {each.n_tests for each in same} == {(6, 3)}
+
+
+def test_tables_are_searched_once_not_once_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    def select(*_: object, **__: object) -> ScoreTable:
+        raise AssertionError("a pass over all rows for each class")
+
+    many = [table([0.5, 0.6, 0.9], label=label) for label in range(1, 6)]
+    whole = ScoreTable(row for part in many for row in part)
+    monkeypatch.setattr(ScoreTable, "select", select)
+    assert [row.class_name for row in compare(whole, whole).rows] == [
+        f"organ {label}" for label in range(1, 6)
+    ]
+
+
+def test_no_resamples_are_an_error() -> None:
+    one = table([0.1, 0.2, 0.4])
+    with pytest.raises(ConfigurationError, match="n_resamples must be at least 1"):
+        compare(one, one, n_resamples=0)
+    with pytest.raises(ConfigurationError, match="confidence must lie between"):
+        compare_all({"a": one, "b": one}, confidence=95)

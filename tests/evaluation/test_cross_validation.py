@@ -9,6 +9,8 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -504,6 +506,58 @@ def test_folds_of_versions_that_wrote_less_are_taken_over(
     assert model.calls == []
 
 
+def test_a_finished_fold_tells_when_and_in_which_surroundings(
+    model: Any, samples: list[str], tmp_path: Path
+) -> None:
+    before = datetime.now(UTC)
+    cross_validation(samples, model, evaluation_path=tmp_path, **PLAIN)
+    path = tmp_path / "fold_1" / "run.json"
+    run = json.loads(path.read_text())
+    finished = datetime.fromisoformat(run["finished"])
+    assert finished.utcoffset() == timedelta(0)
+    assert len(run["finished"]) == len("2026-01-02T03:04:05+00:00")
+    assert before - timedelta(seconds=1) <= finished <= datetime.now(UTC)
+    assert run["versions"]["miscnn"] == miscnn.__version__
+    assert run["versions"]["numpy"] == np.__version__
+    assert run["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    # Another version goes on.
+    path.write_text(json.dumps(run | {"finished": "long ago", "versions": {"miscnn": "0.0"}}))
+    model.calls.clear()
+    cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+    assert model.calls == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is damaged"),
+        ('{"fold": 0, "training": ["case', "is damaged"),
+        ("[" * 100_000, "is damaged"),
+        ("[]", "holds a list"),
+        ("{}", "does not tell training"),
+        ('{"training": ["a"], "inner_validation": [], "validation": "case_1"}',
+         "does not tell validation"),
+        ('{"training": ["a"], "inner_validation": [[]], "validation": []}',
+         "does not tell inner_validation"),
+        ('{"training": ["a"], "inner_validation": [], "validation": ["b"], "sources": 3}',
+         "does not tell sources"),
+    ],
+)  # fmt: skip
+def test_damaged_marks_of_finished_folds_are_told(
+    text: str, message: str, model: Any, samples: list[str], tmp_path: Path
+) -> None:
+    cross_validation(samples, model, evaluation_path=tmp_path, **PLAIN)
+    model.calls.clear()
+    mark = tmp_path / "fold_1" / "run.json"
+    mark.write_text(text)
+    with pytest.raises(ConfigurationError, match=rf"run\.json.*{message}.*delete the file"):
+        cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+    assert model.calls == []
+    mark.unlink()
+    cross_validation(samples, model, evaluation_path=tmp_path, resume=True, **PLAIN)
+    assert [name for name, _ in model.calls].count("train") == 1
+
+
 class Recorder(list[int]):
     """A callback with a state."""
 
@@ -678,7 +732,8 @@ def test_package_attributes_are_the_functions_whatever_is_imported_first(first: 
 
 def test_public_names_exist() -> None:
     for name in miscnn.evaluation.__all__:
-        assert callable(getattr(miscnn.evaluation, name))
+        found = getattr(miscnn.evaluation, name)
+        assert callable(found) or isinstance(found, Mapping)
     assert dir(miscnn.evaluation) == sorted(miscnn.evaluation.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = miscnn.evaluation.nothing

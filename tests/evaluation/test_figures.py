@@ -235,3 +235,12 @@ def test_all_public_figures_are_documented() -> None:
 )
 def test_panels(count: int, shape: tuple[int, int]) -> None:
     assert _style.panels(count) == shape
+
+
+def test_classes_of_one_table_only_are_counted() -> None:
+    first = table("dice", {"liver": [0.5, 0.6], "spleen": [0.1, 0.2], "aorta": [0.3, 0.4]})
+    figure = comparison_plot(first, table("dice", {"liver": [0.6, 0.7]}))
+    assert "2 classes are in one table only, and not here" in figure.get_supxlabel()
+    assert "only" not in comparison_plot(first, first).get_supxlabel()
+    with pytest.raises(ConfigurationError, match="names must be two"):
+        comparison_plot(first, first, names=("a", "b", "c"))  # type: ignore[arg-type]

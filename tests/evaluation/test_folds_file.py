@@ -66,7 +66,7 @@ def test_folds_survive_their_file(tmp_path: Path) -> None:
         ('{"n_folds": 1, "folds": [{"training": ["a"], "validation": ["b", 5]}]}',
          r"folds\[0\].validation\[1\] is '5'; expected an index"),
         ('{"n_folds": 1, "folds": [{"training": ["a", "a"], "validation": ["b"]}]}',
-         r"folds\[0\].training names twice: a"),
+         r"folds\[0\]: training names twice: a"),
         ('{"n_folds": 1, "folds": [{"training": ["a"], "validation": ["a"]}]}', "same subject"),
         ('{"n_folds": 1, "folds": [{"training": ["a"], "validation": []}]}', "0 validation"),
     ],

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
+import os
 import pickle
 import random
+import shutil
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,7 +25,7 @@ import miscnn
 from miscnn._keras import keras
 from miscnn.data_loading.interfaces import DictionaryInterface
 from miscnn.evaluation import cross_validation
-from miscnn.exceptions import ConfigurationError
+from miscnn.exceptions import ConfigurationError, FoldError
 from miscnn.neural_network._process import ProcessSetup
 from miscnn.neural_network.architecture import Architecture
 from miscnn.neural_network.ensemble import StackedEnsemble
@@ -135,38 +140,115 @@ def assert_same(one: Path, other: Path) -> None:
         assert not any(differences), f"file {number}: {differences}"
 
 
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folds run here, one by one."""
+    folder = tmp_path_factory.mktemp("one process")
+    cross_validation(SUBJECTS, network_of(folder), evaluation_path=folder / "here", **FOLDS)
+    return folder / "here"
+
+
+class Cluster:
+    """Two workers of Dask's, here."""
+
+    def __init__(self, folder: Path, workers: int = 2, threads: int = 1) -> None:
+        distributed = pytest.importorskip("distributed")
+        self.stack = contextlib.ExitStack()
+        cluster = self.stack.enter_context(
+            distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=threads, processes=True,
+                dashboard_address=None, local_directory=str(folder / "dask"),
+                silence_logs=logging.CRITICAL,
+            )
+        )  # fmt: skip
+        self.stack.enter_context(distributed.Client(cluster))
+        self.stack.enter_context(joblib.parallel_config("dask"))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+
 @pytest.mark.slow
 def test_weights_of_two_processes_are_those_of_one(
-    network: miscnn.NeuralNetwork, tmp_path: Path
+    network: miscnn.NeuralNetwork, one_process: Path, tmp_path: Path
 ) -> None:
     before = network.model.get_weights()
     cross_validation(SUBJECTS, network, evaluation_path=tmp_path / "there", n_jobs=2, **FOLDS)
     after = network.model.get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
-    cross_validation(SUBJECTS, network, evaluation_path=tmp_path / "here", **FOLDS)
-    assert_same(tmp_path / "there", tmp_path / "here")
+    assert_same(tmp_path / "there", one_process)
     # What was run here would be taken over there.
+    shutil.copytree(one_process, tmp_path / "here")
+    marks = {f: f.read_bytes() for f in (tmp_path / "here").glob("fold_*/run.json")}
     cross_validation(
         SUBJECTS, network, evaluation_path=tmp_path / "here", n_jobs=2, resume=True, **FOLDS
     )
+    assert len(marks) == 2
+    assert all(f.read_bytes() == text for f, text in marks.items())
+    versions = json.loads(next(iter(marks.values())))["versions"]
+    assert versions["keras"] == keras.__version__
+    assert versions[keras.backend.backend()][0].isdigit()
 
 
 @pytest.mark.slow
 def test_weights_of_a_cluster_are_those_of_one_process(
-    network: miscnn.NeuralNetwork, tmp_path: Path
+    network: miscnn.NeuralNetwork, one_process: Path, tmp_path: Path
 ) -> None:
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None,
-            local_directory=str(tmp_path / "dask"), silence_logs=logging.CRITICAL,
-        ) as cluster,
-        distributed.Client(cluster),
-        joblib.parallel_config("dask"),
-    ):  # fmt: skip
+    with Cluster(tmp_path, workers=1, threads=2):
         cross_validation(SUBJECTS, network, evaluation_path=tmp_path / "there", **FOLDS)
-    cross_validation(SUBJECTS, network, evaluation_path=tmp_path / "here", **FOLDS)
-    assert_same(tmp_path / "there", tmp_path / "here")
+    assert_same(tmp_path / "there", one_process)
+
+
+class Dies(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Kills the process within the second epoch of the fold that comes there first."""
+
+    def __init__(self, mark: Path) -> None:
+        super().__init__()
+        self.mark = mark
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.epoch == 1:
+            try:
+                self.mark.touch(exist_ok=False)
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def get_state(self) -> dict[str, Any]:
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["dask", "loky"])
+def test_weights_are_the_same_if_a_worker_is_killed_within_a_training(
+    engine: str, network: miscnn.NeuralNetwork, one_process: Path, tmp_path: Path
+) -> None:
+    path, mark = tmp_path / "there", tmp_path / "killed"
+    arguments = FOLDS | {"callbacks": [Dies(mark)], "evaluation_path": path}
+    if engine == "dask":
+        with Cluster(tmp_path):
+            cross_validation(SUBJECTS, network, **arguments)
+    else:
+        with pytest.raises(FoldError, match="the worker was lost"):
+            cross_validation(SUBJECTS, network, n_jobs=2, **arguments)
+        assert list(path.glob("fold_*/training/last.npz"))
+        cross_validation(SUBJECTS, network, n_jobs=2, resume=True, **arguments)
+        runs = [json.loads(file.read_text()) for file in path.glob("fold_*/run.json")]
+        assert any(run["interrupted"] for run in runs)
+    assert mark.exists()
+    assert_same(path, one_process)
+    left = [p for p in path.rglob("*") if p.name.startswith(("training", "running", ".writing"))]
+    assert [p.name for p in left if p.suffix != ".png"] == []
 
 
 def test_validation_subjects_never_influence_a_training(tmp_path: Path) -> None:

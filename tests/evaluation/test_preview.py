@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,8 @@ def test_a_preview_is_read_back(tmp_path: Path) -> None:
     assert found.index == "s 1"
     for name in ("image", "truth", "prediction", "affine"):
         np.testing.assert_array_equal(getattr(found.packed, name), getattr(expected, name))
-    for name in ("slopes", "intercepts", "windows", "percentiles", "ct", "letters", "sizes", "flips",
-                 "flat", "names", "ignored"):  # fmt: skip
+    for name in ("slopes", "intercepts", "windows", "percentiles", "ct", "letters", "sizes",
+                 "flips", "flat", "names", "ignored"):  # fmt: skip
         assert getattr(found.packed, name) == getattr(expected, name), name
     # probabilities are shown as the label map they stand for
     labels = np.argmax(sample.prediction, axis=-1)
@@ -53,7 +54,7 @@ def test_the_size_is_bounded(tmp_path: Path) -> None:
     sample = Sample("x", image, 1, 2, Geometry.from_spacing(image.shape, (1.0, 1.0, 2.0)))
     packed = read_preview(write_preview(sample, tmp_path, plane=30, slices=10)).packed
     assert packed.shape == (10, 20, 30)
-    assert packed.n_slices == 40
+    assert packed.sizes == (40, 60, 90)
     assert packed.truth is None
     assert packed.prediction is None
 
@@ -92,6 +93,14 @@ def test_what_is_no_preview_is_named(tmp_path: Path) -> None:
     np.savez_compressed(path, image=np.zeros(3))
     with pytest.raises(DamagedFileError, match="document"):
         preview_heading(path)
+    with np.load(write_preview(subject(), tmp_path)) as content:
+        arrays = dict(content)
+    document = json.loads(bytes(arrays["document"]).decode())
+    for name, value in (("slopes", [1.0, 2.0]), ("ct", []), ("windows", [[0.0, float("nan")]])):
+        text = json.dumps({**document, name: value}).encode()
+        np.savez_compressed(path, **{**arrays, "document": np.frombuffer(text, np.uint8)})
+        with pytest.raises(DamagedFileError, match=f"its {name} are not"):
+            read_preview(path)
     np.save(tmp_path / "a.npy", np.zeros(3))
     (tmp_path / "a.npy").rename(path)
     with pytest.raises(DamagedFileError, match="no archive"):

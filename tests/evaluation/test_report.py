@@ -299,3 +299,93 @@ def test_the_command(scored_folder: Path, tmp_path: Path) -> None:
         assert refused.exit_code == 2
         assert "--data" in refused.stderr
     assert run(scored_folder, "--max-megabytes", "0").exit_code == 2
+    nested = tmp_path / "not" / "yet" / "r.html"
+    assert run(scored_folder, "--output", nested).exit_code == 0
+    assert len(volumes_of(nested)) == 3
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_preview_that_is_damaged_behind_its_heading_is_left_out(scored_folder: Path) -> None:
+    file = scored_folder / "previews" / "case_a.npz"
+    with np.load(file) as content:
+        arrays = {**content, "image": content["image"].astype(np.float64)}
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    page = write_report(scored_folder)
+    assert set(volumes_of(page)) == {"case_b", XSS}
+    assert "Without slices: 1 subject (case_a)" in text_of(page)
+    assert "type float64" in text_of(page)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_folds_that_are_missing_are_told(scored_once: Path, tmp_path: Path) -> None:
+    folder = in_folds(scored_once, tmp_path / "cv")
+    assert "Not complete" not in text_of(write_report(folder))
+    (folder / "folds.json").write_text(json.dumps({"n_folds": 5}))
+    (folder / "fold_1" / "scores.tsv").unlink()
+    told = text_of(write_report(folder))
+    assert "Not complete: 2 of 5 folds have scores; missing: 1, 3, 4." in told
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_when_and_with_what_folds_were_run_is_told(scored_once: Path, tmp_path: Path) -> None:
+    folder = in_folds(scored_once, tmp_path / "cv")
+    run = {"fold": 0, "finished": "2026-03-04T05:06:07+00:00", "versions": {"keras": "3.15.0"}}
+    (folder / "fold_0" / "run.json").write_text(json.dumps(run))
+    text = text_of(write_report(folder))
+    assert "|finished|" in text
+    assert "2026-03-04T05:06:07+00:00" in text
+    assert '"keras": "3.15.0"' in text
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_worst_subject_is_opened_in_the_fold_where_it_was_worst(tmp_path: Path) -> None:
+    ScoreTable(
+        ScoreRow(fold, "a", 1, "x", "dice", value, 3, 1.0)
+        for fold, value in enumerate((0.5, 0.1, 0.7))
+    ).to_tsv(tmp_path / "scores.tsv")
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    summary = page.split('aria-label="Summary"')[1].split("</table>")[0]
+    assert re.findall(r'data-open="(s\d+)"', summary) == ["s1"]
+
+
+def test_of_many_classes_the_worst_are_drawn_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[dict[int, str]] = []
+
+    def picture(alt: str, name: str, table: ScoreTable, **_: Any) -> str:
+        drawn.append(table.classes)
+        return ""
+
+    monkeypatch.setattr("miscnn.evaluation._report_pictures._picture", picture)
+    monkeypatch.setattr("miscnn.evaluation._report_tables._MOST_CELLS", 100)
+    metrics = ("dice", "jaccard", "nsd_2mm", "hd95_mm")
+    ScoreTable(
+        ScoreRow(0, index, label, f"organ {label}", metric, label / 50 + shift, 3, 1.0)
+        for shift, index in ((0.0, "a"), (0.1, "b"))
+        for label in range(1, 41)
+        for metric in metrics
+    ).to_tsv(tmp_path / "scores.tsv")
+    page = write_report(tmp_path)
+    assert drawn
+    assert all(list(classes) == list(range(1, 13)) for classes in drawn)
+    text = text_of(page)
+    assert "Pictures show 12 of 40 classes" in text
+    assert "|0.070 ± 0.071|lowest Dice, organ 1|" in text
+    assert "only the class with the lowest Dice has a row" in text
+    subjects = page.read_text(encoding="utf-8").split('id="subjects"')[1].split("</table>")[0]
+    assert re.findall(r"<td>(organ \d+)</td>", subjects) == ["organ 1", "organ 1"]
+    about = re.search(r'id="about">(.*?)</script>', page.read_text("utf-8"))
+    assert about is not None
+    told = json.loads(about[1])["s0"]["scores"]
+    assert told[:2] == ["organ 1: dice 0.020", "organ 2: dice 0.040"]
+    assert told[6:] == ["34 more classes, with higher Dice"]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_ranges_have_no_negative_zero(tmp_path: Path) -> None:
+    ScoreTable(
+        ScoreRow(0, str(k), 1, "x", "volume_error", value, 3, 1.0)
+        for k, value in enumerate((-0.0001, -0.0002, -0.0001, 0.1))
+    ).to_tsv(tmp_path / "scores.tsv")
+    assert "-0.000" not in text_of(write_report(tmp_path))

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from miscnn.data_loading.geometry import Geometry
+from miscnn.data_loading.sample import Sample
 from miscnn.evaluation.report import write_report
+from miscnn.evaluation.score_table import ScoreRow, ScoreTable
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -142,7 +146,14 @@ def test_slices_are_scrolled_by_wheel_and_keys(browser: Any, file: Path) -> None
         assert visit.pixel() == pytest.approx(grey(k), abs=1)
     visit.page.mouse.wheel(0, -100)
     visit.page.wait_for_function("document.querySelector('.mv-slider').value === '2'")
-    assert "slice 2 (" in visit.page.locator(".mv-where").inner_text()
+    assert visit.page.locator(".mv-where").inner_text() == "slice 3 of 10"
+    assert "slice 3 of 10" in str(canvas.get_attribute("aria-label"))
+    visit.page.get_by_label("Plane").select_option(label="sagittal")
+    visit.page.locator(".mv-canvas").focus()
+    visit.page.locator(".mv-canvas").press("Home")  # the patient's right: x = 19
+    assert visit.page.locator(".mv-where").inner_text() == "slice 20 of 20"
+    visit.page.get_by_label("Plane").select_option(label="axial")
+    assert "slice" in visit.page.locator(".mv-where").inner_text()
     slider = visit.page.get_by_label("Slice", exact=True)
     slider.focus()
     slider.press("End")
@@ -247,4 +258,130 @@ def test_without_previews_the_reason_is_shown(browser: Any, scored_folder: Path)
     assert "--data" in visit.page.locator("main").inner_text()
     visit.page.get_by_role("button", name="case_a", exact=True).last.click()
     assert "No slices" in visit.page.locator("#viewer").inner_text()
+    visit.done(file)
+
+
+def test_a_tilted_volume_with_two_channels_and_voxels_without_annotation(
+    browser: Any, tmp_path: Path
+) -> None:
+    turn = np.radians(20.0)
+    affine = np.eye(4)
+    affine[:3, :3] = [
+        [1, 0, 0], [0, np.cos(turn), -np.sin(turn)], [0, np.sin(turn), np.cos(turn)],
+    ]  # fmt: skip
+    affine[:3, :3] *= (1.0, 1.0, 3.0)
+    image = np.full((20, 24, 10, 2), -1000.0, np.float32)
+    image[5:15, 5:20, :, 0] = 40.0
+    image[..., 1] = 7.0  # constant: there is nothing to spread
+    sample = Sample("x", image, 2, 2, Geometry(image.shape[:3], affine), ignore_label=255)
+    truth = np.zeros((20, 24, 10), np.uint8)
+    truth[:, :, 7:] = 255
+    truth[8:12, 8:12, 3] = 1
+    sample.add_segmentation(truth)
+    sample.add_prediction(np.zeros((20, 24, 10), np.uint8))
+    file = sample.show().save(tmp_path / "slices.html")
+    visit = Visit(browser, file)
+    page = visit.page
+    page.wait_for_selector(".mv-canvas")
+    page.wait_for_timeout(100)
+    assert page.get_by_label("Plane").locator("option").all_inner_texts() == [
+        "axial (tilted by 20°)", "coronal (tilted by 20°)", "sagittal",
+    ]  # fmt: skip
+    # not one that nobody has annotated
+    assert page.locator(".mv-where").inner_text() == "slice 4 of 10"
+    assert page.get_by_label("Preset").input_value() == "0"
+    page.locator(".mv-canvas").hover()
+    assert " HU" in page.locator(".mv-under").inner_text()
+    page.get_by_label("Channel").select_option("1")
+    assert page.get_by_label("Preset").locator("option").all_inner_texts() == [
+        "1\N{EN DASH}99.5 %", "all values", "own",
+    ]  # fmt: skip
+    assert page.get_by_label("Preset").input_value() == "percentiles"
+    page.locator(".mv-canvas").hover()
+    assert "7 ·" in page.locator(".mv-under").inner_text()
+    assert "HU" not in page.locator(".mv-under").inner_text()
+    assert visit.pixel() == [0, 0, 0]
+    visit.done(file)
+
+
+def test_by_keys_alone_from_subject_to_subject(browser: Any, file: Path) -> None:
+    visit = Visit(browser, file)
+    page = visit.page
+    start = page.locator("#subjects").get_by_role("button", name="case_a").first
+    start.focus()
+    start.press("Enter")
+    page.wait_for_selector("dialog[open] .mv-canvas")
+    page.wait_for_selector(".mv-canvas:focus")
+    following = page.get_by_role("button", name="Next subject")
+    following.focus()
+    for name in ("case_b", "<script>alert(1)</script>"):
+        page.keyboard.press("Enter")
+        page.wait_for_selector("dialog[open] .mv-canvas")
+        page.wait_for_timeout(100)
+        assert page.locator("#subject").inner_text() == name
+        assert page.evaluate("document.activeElement.id") == "next"
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.textContent") == "case_a"
+    following_by_mouse = visit.open("case_a")
+    following.click()
+    page.wait_for_selector(".mv-canvas:focus")
+    assert following_by_mouse.count() == 1
+    visit.done(file)
+
+
+def test_two_viewers_in_one_notebook_do_not_meet(browser: Any, tmp_path: Path) -> None:
+    parts = []
+    for value in (100.0, 300.0):
+        image = np.full((12, 10, 6), value, np.float32)
+        image[0] = 0.0
+        sample = Sample(
+            f'<"{value:g}">', image, 1, 2, Geometry.from_spacing(image.shape, (1, 1, 3))
+        )
+        parts.append(sample.show()._repr_html_())
+    file = tmp_path / "notebook.html"
+    file.write_text(f"<!DOCTYPE html><meta charset=utf-8>{''.join(parts)}", encoding="utf-8")
+    visit = Visit(browser, file)
+    told = []
+    for number in (0, 1):
+        frame = visit.page.frame_locator("iframe").nth(number)
+        frame.locator(".mv-canvas").hover()
+        told.append(frame.locator(".mv-under").inner_text().split(" · ")[1])
+        assert frame.locator(".mv-where").inner_text() == "slice 3 of 6"
+        frame.locator(".mv-canvas").press("Home")
+    assert told == ["100", "300"]
+    visit.requests = [url for url in visit.requests if url != "about:srcdoc"]
+    visit.done(file)
+
+
+def test_of_many_classes_those_of_the_slice_are_told(browser: Any, tmp_path: Path) -> None:
+    image = np.zeros((12, 10, 6), np.float32)
+    sample = Sample("x", image, 1, 13, Geometry.from_spacing(image.shape, (1, 1, 3)))
+    truth = np.zeros((12, 10, 6), np.uint8)
+    for label in range(1, 13):
+        truth[label - 1, :, (label - 1) // 2] = label
+    sample.add_segmentation(truth)
+    visit = Visit(browser, sample.show().save(tmp_path / "slices.html"))
+    canvas = visit.page.locator(".mv-canvas")
+    canvas.press("Home")
+    legend = visit.page.locator(".mv-legend li")
+    assert legend.all_inner_texts()[:2] == ["class 1", "class 2"]
+    canvas.press("End")
+    assert legend.all_inner_texts()[:2] == ["class 11", "class 12"]
+    assert "colours repeat" in legend.all_inner_texts()[2]
+    visit.done(tmp_path / "slices.html")
+
+
+def test_long_names_stay_on_a_narrow_screen(browser: Any, tmp_path: Path) -> None:
+    name = 'a"</script>\u2028${title}' * 8
+    ScoreTable(
+        ScoreRow(0, name, label, f"{label}{name}", "dice", 0.5, 3, 1.0) for label in (1, 2)
+    ).to_tsv(tmp_path / "scores.tsv")
+    (tmp_path / "folds.json").write_text('{"n_folds": 2}')
+    file = write_report(tmp_path)
+    visit = Visit(browser, file, viewport={"width": 400, "height": 800})
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert "Not complete" in visit.page.locator(".warning").inner_text()
+    visit.page.locator("#subjects .open").first.click()
+    assert visit.page.locator("#subject").text_content() == name
+    assert visit.page.locator("dialog").evaluate("d => d.scrollWidth <= d.clientWidth")
     visit.done(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +142,15 @@ def test_results_in_notebooks(tmp_path: Path) -> None:
         assert "&lt;liver&gt;" in text
         assert "<liver>" not in text
         assert str(tmp_path) not in text
+
+
+def test_scores_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
+    fold = write_fold(tmp_path, 0)
+    CrossValidationResult(tmp_path, (fold,)).write()
+    written = {path.name for path in tmp_path.glob("*.tsv")}
+    assert {"scores.tsv", "detailed_validation.tsv", "summary.tsv"} <= written
+    (fold.path / "lesions.tsv").unlink()
+    (fold.path / "calibration.tsv").unlink()
+    trained_only = replace(fold, scores=ScoreTable())
+    CrossValidationResult(tmp_path, (trained_only,)).write()
+    assert not list(tmp_path.glob("*.tsv"))

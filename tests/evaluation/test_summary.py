@@ -438,3 +438,45 @@ def test_summaries_in_notebooks() -> None:
     assert "size unknown" in grouped
     assert "ScoreTable(3 rows: 3 subjects" in named._repr_html_()
     assert "no scores" in ScoreTable()._repr_html_()
+
+
+def test_thicknesses_of_headers_in_float32_are_on_the_edge() -> None:
+    thicknesses = [float(np.float32(3.0000002)), 2.9999998, 3.0, 3.01, 5.0000005]
+    rows = [
+        ScoreRow(0, f"case_{k}", 1, "liver", "dice", 0.5, 20, thickness)
+        for k, thickness in enumerate(thicknesses)
+    ]
+    for edges in (None, [1.5, 3.0, 5.0]):
+        found = ScoreTable(rows).summary_by("slice_thickness", edges=edges)
+        assert {row.group: row.n for row in found.rows if row.group} == {
+            "(1.5, 3] mm": 3,
+            "(3, 5] mm": 2,
+        }
+
+
+def test_groups_of_large_or_near_edges_have_names_of_their_own() -> None:
+    def groups(values: list[float], edges: list[float] | None = None) -> list[str]:
+        both = table(values, "volume_truth_ml") + table([0.5] * len(values))
+        found = both.summary_by("size", edges=edges)
+        return [r.group for r in found.rows if r.group and r.metric == "dice"]
+
+    assert groups([1000.05, 1000.15, 1000.3], [1000.1, 1000.2]) == [
+        "≤ 1000.1 ml",
+        "(1000.1, 1000.2] ml",
+        "> 1000.2 ml",
+    ]
+    assert groups([12345.0, 23456.0, 34567.0]) == [
+        "≤ 12345 ml",
+        "(12345, 23456] ml",
+        "> 23456 ml",
+    ]
+    assert groups([1.23456, 7.0, 9.0])[0] == "≤ 1.235 ml"
+
+
+def test_files_that_are_no_table_of_scores_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "scores.tsv"
+    path.write_bytes(b"\x89PNG\r\n\xff\xfe")
+    with pytest.raises(ConfigurationError, match="no table of scores: it is no text"):
+        ScoreTable.from_tsv(path)
+    with pytest.raises(MissingFileError, match=r"written by cross_validation$"):
+        ScoreTable.from_tsv(tmp_path / "none.tsv")

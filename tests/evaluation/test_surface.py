@@ -161,7 +161,7 @@ def test_place_order_of_axes_and_mirrors_do_not_matter(
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.8, 5.0), (3.0, 0.5, 0.5)])
-def test_far_surfaces_are_found_by_the_tree(spacing: tuple[float, ...]) -> None:
+def test_far_surfaces_equal_brute_force(spacing: tuple[float, ...]) -> None:
     truth, prediction = np.zeros((2, 14, 14, 14), dtype=bool)
     truth[1:3, 1:4, 1:3] = True
     prediction[11:13, 10:13, 12:14] = True
@@ -175,6 +175,69 @@ def test_far_surfaces_are_found_by_the_tree(spacing: tuple[float, ...]) -> None:
     assert found.mean() == pytest.approx(slow.mean(), abs=1e-9)
     for spread in (found.from_truth, found.from_prediction):
         assert np.all(np.diff(spread.distances) >= 0)
+
+
+FAR = {
+    "concentric": (4, 12, (0, 0, 0)),
+    "apart": (6, 9, (40, 0, 15)),
+    "one inside, at the side": (3, 12, (0, 5, 2)),
+}
+
+
+@pytest.mark.parametrize("few", [(16, 1 << 15), (1, 1)])  # as it is; halved to single points
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.7, 5.0)])
+@pytest.mark.parametrize("case", FAR)
+def test_boxes_lose_no_nearest_point(
+    case: str, spacing: tuple[float, ...], few: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_nearest, "_FEW_POINTS", few[0])
+    monkeypatch.setattr(_nearest, "_FEW_PAIRS", few[1])
+    monkeypatch.setattr(_nearest, "_MANY_PAIRS", 1000)
+    inner, outer, offset = FAR[case]
+    points, targets = sphere(inner), sphere(outer) + np.array(offset)
+    apart = (points[:, None] - targets[None]) * np.array(spacing)
+    expected = np.sqrt((apart**2).sum(axis=-1)).min(axis=1)
+    np.testing.assert_allclose(_nearest._far(points, targets, spacing), expected, rtol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 3), st.integers(1, 200), st.integers(1, 200))
+def test_boxes_of_random_points(seed: int, ndim: int, n_points: int, n_targets: int) -> None:
+    rng = np.random.default_rng(seed)
+    spacing = rng.uniform(0.3, 5.0, ndim).tolist()
+    size = rng.integers(1, 60, (2, ndim))
+    points, targets = (
+        rng.integers(0, size[k], (n, ndim)) + k * rng.integers(0, 50, ndim)
+        for k, n in enumerate((n_points, n_targets))
+    )
+    table = np.sqrt((((points[:, None] - targets[None]) * spacing) ** 2).sum(axis=-1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_nearest, "_FEW_POINTS", 2)
+        patch.setattr(_nearest, "_FEW_PAIRS", 8)
+        found = _nearest._far(points, targets, spacing)
+    assert found == pytest.approx(table.min(axis=1), rel=1e-12)
+
+
+def sphere(radius: int) -> NDArray[np.intp]:
+    grid = np.indices((2 * radius + 1,) * 3) - radius
+    shell = np.abs(np.sqrt((grid**2).sum(axis=0)) - radius) < 0.8
+    return np.argwhere(shell) - radius
+
+
+@pytest.mark.parametrize("start", range(12))
+def test_far_plane_at_just_the_tolerance_is_within_it(start: int) -> None:
+    # Wherever it lies: 10 steps of 0.1 mm are 1 mm, differences of positions are beside of it.
+    truth, prediction = np.zeros((2, 30, 40), dtype=bool)
+    truth[start] = True
+    prediction[start + 10] = True
+    spacing = (0.1, 0.1)
+    assert max(length for length, _ in _nearest._shells(spacing)) < 0.95
+    found = surface_distances(truth, prediction, spacing)
+    # The planes are two lines each; one of each is 1 mm from the nearer one of the other,
+    # and the other a pixel less.
+    distances = np.concatenate([found.from_truth.distances, found.from_prediction.distances])
+    assert set(distances[distances > 0.95]) <= {1.0}
+    assert found.share_within(1.0) == 1
 
 
 def test_small_last_piece_counts_for_the_maximum() -> None:

@@ -17,7 +17,13 @@ from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.evaluation._error_map import error_kinds
 from miscnn.evaluation._surface_view import _coarser, _surface
-from miscnn.evaluation.visualizer import error_map, overlay_gif, overlay_montage, surface_view
+from miscnn.evaluation.visualizer import (
+    error_map,
+    overlay_gif,
+    overlay_montage,
+    overlay_png,
+    surface_view,
+)
 from miscnn.exceptions import ConfigurationError, SampleError
 
 FIRST, SECOND = (np.array(to_rgb(colour)) for colour in COLOURS[:2])
@@ -251,3 +257,24 @@ def test_animations_stay_small(tmp_path: Path) -> None:
     assert (tmp_path / "least.gif").stat().st_size > 0
     with pytest.raises(ConfigurationError, match="max_frames=0"):
         overlay_gif(sample, tmp_path / "o.gif", max_frames=0)
+
+
+def test_what_nobody_annotated_is_no_class() -> None:
+    truth = np.zeros((20, 20), np.uint8)
+    truth[4:12, 4:12] = 1
+    truth[:, 18:] = 3
+    geometry = Geometry.from_spacing((20, 20), (10.0, 10.0))
+    sample = Sample("s", np.zeros((20, 20)), 1, 4, geometry, ignore_label=3)
+    sample.add_segmentation(truth)
+    names = ["background", "kidney", "tumour", "three"]
+    figure = overlay_montage(sample, class_names=names)
+    assert texts(figure)[:2] == ["kidney", "not annotated"]
+    assert names == ["background", "kidney", "tumour", "three"]
+
+
+def test_endings_that_are_no_pictures_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="unknown ending"):
+        overlay_png(flat_pair(), tmp_path / "x.abc")
+    with pytest.raises(ConfigurationError, match=r"an animation is a \.gif"):
+        overlay_gif(flat_pair(), tmp_path / "x.png")
+    assert not list(tmp_path.iterdir())

@@ -330,6 +330,32 @@ class _Mixes(_Tiny):
         return super().body(_BatchMean()(x), n_labels)
 
 
+class _NormalizesBatch(_Tiny):
+    """Normalizes by the batch in inference, too, unless it is told training=False."""
+
+    def body(self, x: Any, n_labels: int) -> Any:
+        normalized = keras.layers.BatchNormalization()(x, training=True)
+        return super().body(normalized, n_labels)
+
+
+class _NormalizesInside(_Tiny):
+    def body(self, x: Any, n_labels: int) -> Any:
+        return super().body(_AlwaysTraining()(x), n_labels)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class _AlwaysTraining(keras.layers.Layer):  # type: ignore[misc]
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.inner = keras.layers.BatchNormalization()
+
+    def build(self, shape: Any) -> None:
+        self.inner.build(shape)
+
+    def call(self, inputs: Any) -> Any:
+        return self.inner(inputs, training=True)
+
+
 class _BatchMean(keras.layers.Layer):  # type: ignore[misc]
     def call(self, inputs: Any) -> Any:
         return inputs - ops.mean(inputs, axis=0, keepdims=True)
@@ -361,6 +387,11 @@ class _Forgets(_Tiny):
         (_HalvesBeside(), r"fails for images \(2, 5, 7, 2\); is required_multiple \(1\) right"),
         (_Lambda(), "safe mode"),
         (_Mixes(), "depends on the others"),
+        (
+            _NormalizesBatch(),
+            r"without training=False\); .*BatchNormalization\(\)\(x, training=True\)",
+        ),
+        (_NormalizesInside(), r"depends on the others of its batch \(probabilities"),
         (_Idle(), "do not change the weights"),
         (_Forgets(filters=3), "other weights"),
     ],

@@ -193,7 +193,8 @@ def test_what_is_written_into_a_page_is_read_back(seed: int, most: int, both: bo
     if both:
         np.testing.assert_array_equal(maps[0], truth)
     assert document["channels"][1] == {
-        "slope": 0.5, "intercept": -3.0, "window": [0.0, 2.0], "percentiles": [0.0, 2.0], "ct": True,
+        "slope": 0.5, "intercept": -3.0, "window": [0.0, 2.0], "percentiles": [0.0, 2.0],
+        "ct": True,
     }  # fmt: skip
     assert encoded(packed) == encoded(packed)
 
@@ -227,3 +228,25 @@ def test_a_2d_image_may_be_finer_than_a_slice() -> None:
     grid_2d = Geometry.from_spacing((300, 150), (1.0, 1.0))
     assert pack(image, None, None, grid_2d, plane=60).shape == (1, 150, 300)
     assert pack(image, None, None, grid_2d, plane=30).shape == (1, 75, 150)
+
+
+def test_the_sizes_of_the_original_and_how_it_is_counted_are_kept() -> None:
+    image = np.zeros((40, 30, 20, 1), np.float32)
+    packed = pack(image, None, None, grid((40, 30, 20)), plane=10, slices=5)
+    assert packed.sizes == (20, 30, 40)
+    assert packed.flips == (False, True, True)  # shown towards P and L, stored towards A and R
+    lps = grid((40, 30, 20), flips=(1, 1, 0))
+    assert pack(image, None, None, lps).flips == (False, False, False)
+    flat = pack(image[:, :, 0], None, None, Geometry.from_spacing((40, 30), (1.0, 1.0)))
+    assert flat.sizes == (1, 30, 40)
+
+
+def test_each_channel_may_hold_hounsfield_units_or_not() -> None:
+    image = np.full((6, 6, 4, 2), -1000.0, np.float32)
+    image[2:4] = 40.0
+    image[..., 1] = np.arange(6, dtype=np.float32)[:, None, None]
+    packed = pack(image, None, None, Geometry.from_spacing((6, 6, 4), SPACING))
+    assert packed.ct == (True, False)
+    assert packed.windows[0] == (-160.0, 240.0)
+    channels = json.loads(encoded(packed))["channels"]
+    assert [channel["ct"] for channel in channels] == [True, False]

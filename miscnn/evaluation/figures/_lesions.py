@@ -71,6 +71,10 @@ def detection_by_size(
         outside = total.n - sum(one.n for one in bins)
         told = f"{total.n_found} of {total.n} found, {total.n_false} false"
         told += f"; {outside} outside of the sizes" if outside else ""
+        single = sum(one.n_subjects == 1 for one in bins)
+        if single:  # a line of its own: below the figure stands the legend
+            text = "size has" if single == 1 else "sizes have"
+            told += f"\n{single} {text} lesions of one subject only: no interval"
         _style.heading(above, f"{_style.short(total.class_name)}\n{told}")
         _style.label_axes(below, unit, "lesions")
     keys = [
@@ -80,10 +84,6 @@ def detection_by_size(
         Patch(color=_FALSE, alpha=0.8, label="false"),
     ]
     _style.legend(figure, handles=keys, loc="outside lower center", ncols=4)
-    single = sum(one.n_subjects == 1 for one in detection.rows)
-    if single:
-        text = "size has" if single == 1 else "sizes have"
-        _style.remark(figure, f"{single} {text} lesions of one subject only: no interval")
     _style.entitle(figure, title)
     _style.save(figure, path)
     return figure
@@ -97,6 +97,7 @@ def _sensitivity(axes: Any, bins: Sequence[SizeBin]) -> None:
     axes.vlines(places[known], low[known], high[known], color=_FOUND, lw=1.6)
     axes.plot(places, share, "o", color=_FOUND, ms=6, mec="white", mew=0.6)
     axes.set_xlim(-0.6, len(bins) - 0.4)
+    axes.set_xticks(places)  # those of the bars below
     axes.set_ylim(-0.03, 1.03)
     axes.tick_params(labelbottom=False)
     _style.label_axes(axes, "", "sensitivity")

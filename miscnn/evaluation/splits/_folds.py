@@ -160,14 +160,14 @@ def patients_of(
         As of :func:`make_folds`.
     """
     samples = [str(index) for index in sample_list]
-    groups = as_groups(groups, samples)
-    if getattr(splitter, "uses_geometries", False) and are_slices(groups):
+    given = as_groups(groups, samples)
+    if getattr(splitter, "uses_geometries", False) and are_slices(given):
         return None
-    if groups is None and hasattr(splitter, "find_groups"):
-        groups = splitter.find_groups(samples)
-    if groups is None:
+    if given is None and hasattr(splitter, "find_groups"):
+        given = splitter.find_groups(samples)
+    if given is None:
         return None
-    keys = group_keys(groups, samples)
+    keys = group_keys(given, samples)
     first = {subject_of(index): key for index, key in zip(samples[::-1], keys[::-1], strict=True)}
     numbers: dict[str, int] = {}
     # Numbered in the order of the indices: what a patient is called is not written down.
@@ -252,8 +252,8 @@ def by_subject(samples: Sequence[str]) -> list[list[int]]:
 
 def check_fold(fold: Fold, name: str) -> None:
     """Raise ConfigurationError if a fold has an empty side, or names a subject twice."""
-    for side, names in fold._asdict().items():
-        doubles = sorted(name for name, count in Counter(names).items() if count > 1)
+    for side, names in zip(Fold._fields, fold, strict=True):
+        doubles = sorted(index for index, count in Counter(names).items() if count > 1)
         if doubles:
             raise ConfigurationError(f"{name}: {side} names twice: {', '.join(doubles[:_TOLD])}")
     both = shared_subjects(fold.training, fold.validation)

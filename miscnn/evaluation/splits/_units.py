@@ -94,9 +94,10 @@ def _is_no_value(group: Any) -> bool:
         return True
 
 
-def check_n_splits(n_splits: int) -> None:
+def check_n_splits(n_splits: Any) -> None:
     """Raise ConfigurationError for a number of folds that cannot be."""
-    if isinstance(n_splits, bool) or not isinstance(n_splits, Integral) or n_splits < 2:
+    whole = isinstance(n_splits, Integral) and not isinstance(n_splits, bool)
+    if not whole or n_splits < 2:
         raise ConfigurationError(f"n_splits must be a whole number, at least 2, got {n_splits!r}")
 
 

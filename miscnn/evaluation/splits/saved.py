@@ -53,8 +53,8 @@ class SavedFolds(Configurable):
         missing = sorted(folded - set(told))
         if missing:
             raise ConfigurationError(
-                f"{self.path}: groups does not tell the patient of {len(missing)} subject(s) of the "
-                f"folds: {', '.join(missing[:10])}; add them, or take groups away"
+                f"{self.path}: groups does not tell the patient of {len(missing)} subject(s) of "
+                f"the folds: {', '.join(missing[:10])}; add them, or take groups away"
             )
         new = 1 + max(told.values(), default=0)
         others = {
