@@ -154,6 +154,14 @@ def test_each_package_has_a_page() -> None:
             assert name.target.path in shown, f"{name.path} is on no page of the reference"
 
 
+def test_all_that_a_package_offers_is_shown() -> None:
+    for page in public_names.contents():
+        module = importlib.import_module(page.page.module)
+        offered = {name for name in getattr(module, "__all__", ()) if not name.startswith("__")}
+        elsewhere = {each.name for every in public_names.contents() for each in every.names}
+        assert offered <= elsewhere, f"{page.page.module}: {sorted(offered - elsewhere)}"
+
+
 def test_what_is_shown_can_be_imported() -> None:
     for name in NAMES:
         module, _, last = name.path.rpartition(".")

@@ -32,10 +32,8 @@ const miscnnViewer = (() => {
       truth: Boolean(volume.truthMap), prediction: Boolean(volume.predictionMap), errors: false,
       opacity: 0.4, pointer: null,
     };
-    setInitial();
-    function setInitial() { // a constant image has no width
-      if (!(state.high > state.low)) state.high = state.low + (Math.abs(state.low) * 1e-6 || 1e-6);
-    }
+    const widened = (low, high) => [low, high > low ? high : low + (Math.abs(low) * 1e-6 || 1e-6)]; // of a constant image
+    [state.low, state.high] = widened(state.low, state.high);
     const colourOf = (label) => label === volume.ignored ? IGNORED
       : volume.colours[(label - 1) % volume.colours.length];
     const nameOf = (label) => volume.names[label] || (label ? `class ${label}` : "background");
@@ -135,11 +133,11 @@ const miscnnViewer = (() => {
       return [low, high].map((value) => value * channel.slope + channel.intercept);
     }
     function setWindow(low, high) {
-      if (!(high > low)) high = low + (Math.abs(low) * 1e-6 || 1e-6);
+      [low, high] = widened(low, high);
       Object.assign(state, { low, high });
       const same = (a, b) => Math.abs(a - b) <= 1e-6 * (high - low);
       const known = presets.findIndex(([, l, h]) => same(l, low) && same(h, high));
-      const [first, last] = volume.channels[state.channel].percentiles;
+      const [first, last] = widened(...volume.channels[state.channel].percentiles);
       if (known >= 0) preset.value = String(known);
       else if (same(first, low) && same(last, high)) preset.value = "percentiles";
       else if (preset.value !== "all" || !same(low, extremes()[0]) || !same(high, extremes()[1])) preset.value = "";
@@ -165,7 +163,7 @@ const miscnnViewer = (() => {
     function fit() {
       const { plane } = state;
       const height = plane.rows * plane.spacing[plane.down], across = plane.columns * plane.spacing[plane.along];
-      const most = Math.max(160, Math.min(window.innerHeight * 0.7, 640));
+      const most = Math.max(160, Math.min(window.innerHeight * 0.62, 640));
       const scale = Math.min((stage.clientWidth || 320) / across, most / height);
       const ratio = window.devicePixelRatio || 1;
       canvas.style.width = `${across * scale}px`;
@@ -214,7 +212,7 @@ const miscnnViewer = (() => {
         paint(fill, false, state.opacity);
       }
       if (truth && state.truth) outline(truth, plane);
-      tell();
+      tell(truth, prediction);
     }
     function errorColour(truth, prediction) {
       if (truth === prediction || truth === volume.ignored) return null;
@@ -252,7 +250,7 @@ const miscnnViewer = (() => {
     }
 
     /* ---- words ---- */
-    function tell() {
+    function tell(truth, prediction) {
       const [shown, total] = original();
       const text = volume.flat ? "" : `slice ${shown} of ${total}`;
       slider.value = String(state.slice);
@@ -263,7 +261,7 @@ const miscnnViewer = (() => {
       level.value = String(rounded((state.low + state.high) / 2));
       for (const [name, box] of Object.entries(boxes)) box.checked = state[name];
       point();
-      explain();
+      explain(truth, prediction);
     }
     function point() {
       if (!state.pointer) {
@@ -283,17 +281,22 @@ const miscnnViewer = (() => {
       if (volume.predictionMap) parts.push(`prediction: ${nameOf(volume.predictionMap[i])}`);
       under.textContent = parts.join(" · ");
     }
-    const present = [...new Set([volume.truthMap, volume.predictionMap].flatMap((map) => (map ? [...new Set(map)] : [])))]
+    const labelsIn = (...maps) => [...new Set(maps.flatMap((map) => (map ? [...new Set(map)] : [])))]
       .filter((label) => label > 0).sort((a, b) => a - b);
+    const all = labelsIn(volume.truthMap, volume.predictionMap);
+    const repeated = all.length > volume.colours.length; // then those of the slice alone are told
     let explained = null;
-    function explain() {
-      if (explained === state.errors) return;
-      explained = state.errors;
+    function explain(truth, prediction) {
+      const present = repeated ? labelsIn(truth, prediction) : all;
+      const now = JSON.stringify([state.errors, present]);
+      if (explained === now) return;
+      explained = now;
       const entry = (colour, text, title = "") => element("li", { title },
         Object.assign(element("span", { class: "mv-swatch" }), { style: `background:${colour}` }), text);
       legend.replaceChildren(
         ...(state.errors ? ERRORS.map(([name, colour, meaning]) => entry(colour, name, meaning)) : []),
-        ...present.map((label) => entry(colourOf(label), nameOf(label))));
+        ...present.map((label) => entry(colourOf(label), nameOf(label))),
+        ...(repeated ? [element("li", { class: "mv-repeated" }, "Classes of this slice; colours repeat: point at one for its name.")] : []));
     }
 
     /* ---- hands ---- */

@@ -23,6 +23,7 @@ from miscnn.evaluation.detailed_validation import class_names_by_label, compute_
 from miscnn.evaluation.preview import read_preview
 from miscnn.evaluation.scores import dice
 from miscnn.evaluation.scoring import Scoring
+from miscnn.evaluation.summary import GROUPINGS
 from miscnn.exceptions import ConfigurationError, GridMismatchError, SampleError
 
 from .conftest import FakeModel
@@ -45,7 +46,12 @@ def test_scores_come_from_the_files_that_were_written(
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert [row["sample_id"] for row in rows] == chosen
     assert float(rows[0]["dice_class-1"]) == expected
-    assert (tmp_path / "summary.tsv").is_file()
+    with (tmp_path / "summary.tsv").open() as file:
+        summary = list(csv.DictReader(file, delimiter="\t"))
+    dices = [row for row in summary if row["metric"] == "dice" and row["class"] == "1"]
+    # All, the fold, and the groups, as of a cross-validation.
+    assert {row["by"] for row in dices} == {"all", *GROUPINGS}
+    assert sum(int(row["n"]) for row in dices if row["by"] == "size") == 2
 
 
 def test_predictions_lie_below_the_evaluation_by_default(model: Any, tmp_path: Path) -> None:
