@@ -191,9 +191,13 @@ def names_of(path: str) -> Iterator[Name]:
             target = member.final_target if isinstance(member, griffe.Alias) else member
         except griffe.AliasResolutionError:
             raise LookupError(f"{path} offers {name}, which is nowhere to be found") from None
+        where = f"{path}.{name}"
         if isinstance(target, griffe.Module):
-            continue
-        yield Name(f"{path}.{name}", target, _old_name(target))
+            # A function that has the name of its module, such as ``cross_validation``.
+            if name not in target.members:
+                continue
+            where, target = f"{where}.{name}", target[name]
+        yield Name(where, target, _old_name(target))
 
 
 def _old_name(target: griffe.Object) -> str | None:

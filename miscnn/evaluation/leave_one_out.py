@@ -47,10 +47,12 @@ def leave_one_out(
     groups : sequence or mapping, optional
         The patient of each subject, in their order or by index; one patient is left out
         in turn then.
-    sample_list, model, epochs, iterations, callbacks, evaluation_path, draw_figures, \
-    save_models, inner_validation, seed, class_names, verbose, resume, max_minutes, \
-    early_stopping, validate_volumes, scoring, previews, n_jobs
+    sample_list, model, epochs, iterations, callbacks, evaluation_path, draw_figures, save_models
         As in :func:`miscnn.evaluation.cross_validation.cross_validation`.
+    inner_validation, seed, class_names, verbose, resume, max_minutes, early_stopping
+        As there.
+    validate_volumes, scoring, previews, n_jobs
+        As there.
 
     Returns
     -------

@@ -55,10 +55,12 @@ def split_validation(
         Folder for what a fold of ``cross_validation`` writes, without the fold's own folder.
     groups : sequence or mapping, optional
         The patient of each subject, in their order or by index; no patient is on two sides.
-    sample_list, model, epochs, iterations, draw_figures, run_detailed_evaluation, callbacks, \
-    save_models, return_output, inner_validation, seed, class_names, overlays, verbose, resume, \
-    max_minutes, early_stopping, validate_volumes, scoring, previews
+    sample_list, model, epochs, iterations, draw_figures, run_detailed_evaluation, callbacks
         As in :func:`miscnn.evaluation.cross_validation.cross_validation`.
+    save_models, return_output, inner_validation, seed, class_names, overlays, verbose, resume
+        As there.
+    max_minutes, early_stopping, validate_volumes, scoring, previews
+        As there.
 
     Returns
     -------

@@ -149,14 +149,14 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Cluster:
-    """Two workers of Dask's, here."""
+    """Two workers of Dask's, here, with two threads each."""
 
-    def __init__(self, folder: Path, workers: int = 2, threads: int = 1) -> None:
+    def __init__(self, folder: Path) -> None:
         distributed = pytest.importorskip("distributed")
         self.stack = contextlib.ExitStack()
         cluster = self.stack.enter_context(
             distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=threads, processes=True,
+                n_workers=2, threads_per_worker=2, processes=True,
                 dashboard_address=None, local_directory=str(folder / "dask"),
                 silence_logs=logging.CRITICAL,
             )
@@ -191,15 +191,6 @@ def test_weights_of_two_processes_are_those_of_one(
     versions = json.loads(next(iter(marks.values())))["versions"]
     assert versions["keras"] == keras.__version__
     assert versions[keras.backend.backend()][0].isdigit()
-
-
-@pytest.mark.slow
-def test_weights_of_a_cluster_are_those_of_one_process(
-    network: miscnn.NeuralNetwork, one_process: Path, tmp_path: Path
-) -> None:
-    with Cluster(tmp_path, workers=1, threads=2):
-        cross_validation(SUBJECTS, network, evaluation_path=tmp_path / "there", **FOLDS)
-    assert_same(tmp_path / "there", one_process)
 
 
 class Dies(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types

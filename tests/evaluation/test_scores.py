@@ -145,6 +145,15 @@ def test_scores_of_a_subject_equal_those_of_its_masks(
         assert value == pytest.approx(expected, rel=1e-6), (label, metric)
 
 
+def test_large_label_takes_no_list_of_its_length(rng: np.random.Generator) -> None:
+    maps = rng.integers(0, 6, (2, 5, 6, 7)).astype(np.uint32)
+    expected = score_subject(*maps, 6, (1, 1, 2))
+    large = 4_000_000_000  # a list of so many boxes would take 32 GB
+    maps[maps == 5] = large
+    found = score_subject(*maps, [1, 2, 3, 4, large], (1, 1, 2))
+    np.testing.assert_equal([row.value for row in found], [row.value for row in expected])
+
+
 def test_shifted_box_has_analytic_distances() -> None:
     truth = np.zeros((20, 20, 20), dtype=bool)
     truth[4:10, 4:10, 4:10] = True

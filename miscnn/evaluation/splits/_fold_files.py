@@ -95,7 +95,13 @@ def load_folds(path: str | os.PathLike[str]) -> list[Fold]:
 
 
 def count_folds(path: str | os.PathLike[str]) -> int:
-    """Return how many folds a file says there are; arguments and errors of :func:`load_folds`."""
+    """Return how many folds a file says there are; errors as of :func:`load_folds`.
+
+    Parameters
+    ----------
+    path : path
+        The file, or the folder of an evaluation.
+    """
     return _number_of_folds(*_read(path))
 
 
