@@ -12,7 +12,8 @@ The peers run as their documentation shows: surface-distance on a mask for each 
 batch of one-hot tensors, both on the whole image. What they are given (masks, one-hot tensors) is
 made beforehand and not timed; ours takes the label maps. Both again with the image cut to the box
 of the kidneys, two voxels wider, which is not timed for them either. MONAI's values are not ours:
-its surface are border voxels, without areas.
+its surface are border voxels, without areas. On whole images that are too large for it (see
+``--monai-gb``) MONAI is left out, and it is said so; the summary counts them.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ from miscnn.evaluation.scoring import Scoring
 TOLERANCE = 2.0
 SCORING = Scoring(metrics=("dice", "hd95_mm", "assd_mm", "nsd"), nsd_tolerances_mm=(TOLERANCE,))
 LABELS = (1, 2)
+# What MONAI takes for each voxel of an image, measured (one-hot tensors of three classes, and what
+# is made of them), and one fifth more.
+MONAI_BYTES = 44
+PEERS = ("surface-distance", "MONAI", "surface-distance, cut", "MONAI, cut")
 Pair = tuple[np.ndarray, np.ndarray, tuple[float, ...]]
 
 
@@ -204,21 +209,26 @@ def compare_random_pairs(number: int) -> float:
 
 
 def one_case(
-    path: Path, repeats: int, clock: Callable[[], float] | None = None
+    path: Path, repeats: int, monai_gb: float, clock: Callable[[], float] | None = None
 ) -> dict[str, float]:
-    """Return the median seconds of each on one label map and its copy."""
+    """Return the median seconds of each on one label map and its copy.
+
+    MONAI is not there on a whole image that would take more than ``monai_gb``.
+    """
     truth, prediction, spacing = read(path)
     box = widened(np.maximum(truth, prediction), 2)
     cut = (np.ascontiguousarray(truth[box]), np.ascontiguousarray(prediction[box]), spacing)
     masks, masks_cut = masks_of(truth, prediction, spacing), masks_of(*cut)
-    hot, hot_cut = (tuple(map(one_hot, pair)) for pair in ((truth, prediction), cut[:2]))
+    hot_cut = tuple(map(one_hot, cut[:2]))
     functions: dict[str, Callable[[], Any]] = {
         "ours": lambda: by_miscnn(truth, prediction, spacing),
         "surface-distance": lambda: by_surface_distance(masks),
-        "MONAI": lambda: by_monai(*hot, spacing),
         "surface-distance, cut": lambda: by_surface_distance(masks_cut),
         "MONAI, cut": lambda: by_monai(*hot_cut, spacing),
     }
+    if monai_needs(truth.size) <= monai_gb:
+        hot = tuple(map(one_hot, (truth, prediction)))
+        functions["MONAI"] = lambda: by_monai(*hot, spacing)
     difference = np.abs(np.subtract(functions["ours"](), functions["surface-distance"]())).max()
     if not difference < 1e-6:
         raise SystemExit(f"{path.name}: ours differs from surface-distance by {difference}")
@@ -237,6 +247,18 @@ def by_clock(
             if repeat:
                 times[name].append(clock() - begin)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def monai_needs(voxels: int) -> float:
+    """Return about how much memory MONAI takes in GB."""
+    return voxels * MONAI_BYTES / 1e9
+
+
+def voxels_of(path: Path) -> int:
+    """Return the number of voxels of a file, from its header."""
+    import nibabel
+
+    return int(np.prod(nibabel.load(path).shape))
 
 
 def memory_of(which: str, path: Path) -> dict[str, float]:
@@ -259,6 +281,48 @@ def memory_of(which: str, path: Path) -> dict[str, float]:
     return {"memory_gb": peak_memory() - before}
 
 
+def tell_case(path: Path, row: dict[str, float]) -> None:
+    """Print the times of one case."""
+    voxels = voxels_of(path)
+    print(f"{path.name}, {voxels / 1e6:.0f} million voxels   ours {1e3 * row['ours']:.1f} ms")
+    for name in PEERS:
+        if name in row:
+            ratio = row[name] / row["ours"]
+            print(f"    {name:22} {1e3 * row[name]:9.1f} ms   {ratio:6.1f} x ours")
+        else:
+            print(f"    {name:22} left out: it needs some {monai_needs(voxels):.0f} GB")
+    sys.stdout.flush()
+
+
+def tell_sums(rows: list[dict[str, float]]) -> None:
+    """Print how many times slower the peers are: on the median, and where it is the least."""
+    print(f"all {len(rows)} label maps: median of the ratios (smallest), sum of the times")
+    print(f"    {'ours':22} {sum(row['ours'] for row in rows):.3f} s")
+    for name in PEERS:
+        done = [row for row in rows if name in row]
+        if not done:
+            continue
+        ratios = [row[name] / row["ours"] for row in done]
+        told = f"{statistics.median(ratios):6.1f} ({min(ratios):.1f}) x ours"
+        total = f"{sum(row[name] for row in done):.3f} s"
+        if len(done) < len(rows):
+            ours = sum(row["ours"] for row in done)
+            total += f" on {len(done)} of {len(rows)}; ours on these {ours:.3f} s"
+        print(f"    {name:22} {told}, {total}")
+
+
+def tell_memory(largest: Path, monai_gb: float) -> None:
+    """Print what each takes on one label map, in processes of their own."""
+    print(f"memory beyond the two label maps, {largest.name}")
+    for name in ("ours", "surface-distance", "MONAI"):
+        needs = monai_needs(voxels_of(largest))
+        if name == "MONAI" and needs > monai_gb:
+            print(f"    {name:22} left out: it needs some {needs:.0f} GB")
+            continue
+        used = in_own_process(__file__, str(largest), "--memory-of", name)["memory_gb"]
+        print(f"    {name:22} {1e3 * used:8.0f} MB", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", help="label maps of KiTS19, *.nii.gz")
@@ -268,6 +332,9 @@ def main() -> None:
         "--cpu", action="store_true", help="processor time, where the machine has other work"
     )
     parser.add_argument("--random-pairs", type=int, default=200)
+    parser.add_argument(
+        "--monai-gb", type=float, default=8.0, help="leave MONAI out where it would need more"
+    )
     parser.add_argument("--json", type=Path, help="also write the medians in seconds here")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -283,35 +350,14 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    paths = sorted(options.folder.glob("*.nii.gz"))[: options.cases]
     rows: dict[str, dict[str, float]] = {}
-    for path in sorted(options.folder.glob("*.nii.gz"))[: options.cases]:
-        rows[path.name] = one_case(
-            path, options.repeats, time.process_time if options.cpu else None
-        )
-        ours = rows[path.name]["ours"]
-        print(path.name, "  ours", f"{1e3 * ours:.1f} ms", flush=True)
-        for name, seconds in rows[path.name].items():
-            if name != "ours":
-                print(
-                    f"    {name:22} {1e3 * seconds:9.1f} ms   {seconds / ours:6.1f} x ours",
-                    flush=True,
-                )
-    print(f"all {len(rows)} label maps: median of the ratios (smallest), sum of the times")
-    names = list(next(iter(rows.values())))
-    print(f"    {'ours':22} {sum(row['ours'] for row in rows.values()):.3f} s")
-    for name in names[1:]:
-        ratios = [row[name] / row["ours"] for row in rows.values()]
-        total = sum(row[name] for row in rows.values())
-        told = f"{statistics.median(ratios):6.1f} ({min(ratios):.1f}) x ours"
-        print(f"    {name:22} {told}, {total:.3f} s")
-    largest = max(
-        options.folder.glob("*.nii.gz"),
-        key=lambda path: path.stat().st_size if path.name in rows else 0,
-    )
-    print(f"memory beyond the two label maps, {largest.name}")
-    for name in ("ours", "surface-distance", "MONAI"):
-        used = in_own_process(__file__, str(largest), "--memory-of", name)["memory_gb"]
-        print(f"    {name:22} {1e3 * used:8.0f} MB", flush=True)
+    for path in paths:
+        clock = time.process_time if options.cpu else None
+        rows[path.name] = one_case(path, options.repeats, options.monai_gb, clock)
+        tell_case(path, rows[path.name])
+    tell_sums(list(rows.values()))
+    tell_memory(max(paths, key=voxels_of), options.monai_gb)
     write(options.json, rows)
 
 

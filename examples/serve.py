@@ -5,8 +5,8 @@
     curl -F image=@case.nii.gz -o segmentation.nii.gz http://127.0.0.1:8000/predict
 
 It takes NIfTI, NRRD, MHA, or a zip of one DICOM series, and predicts one image at a time. There is
-no authentication and no encryption: docs/how-to/serving.md says what has to stand in front. Research
-software, no medical device.
+no authentication and no encryption: docs/how-to/serving.md says what has to stand in front of it.
+Research software, no medical device.
 """
 
 from __future__ import annotations
@@ -385,7 +385,9 @@ def opened(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle")
-    parser.add_argument("--host", default="127.0.0.1", help="others: see docs/how-to/serving.md first")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="others: see docs/how-to/serving.md first"
+    )
     parser.add_argument("--port", type=int, default=8000)
     for limit in fields(Limits):
         option = "--" + limit.name.replace("_", "-")

@@ -126,13 +126,21 @@ def evaluate(
     verbose = int(not quiet and is_watched())
     failed: dict[str, str] = {}
     if Path(target).suffix.lower() in _PIPELINES:
-        for name, value in (
-            ("--predictions", predictions), ("--bundle", bundle), ("--metrics", metrics),
-            ("--nsd-tolerance", tolerances), ("--lesions", lesions), ("--lesion-iou", lesion_iou),
-            ("--calibration", calibration), ("--no-previews", no_previews),
-        ):  # fmt: skip
+        for name, value, instead in (
+            ("--predictions", predictions, None),
+            ("--bundle", bundle, None),
+            ("--metrics", metrics, 'scoring.metrics = ["dice", "nsd"]'),
+            ("--nsd-tolerance", tolerances, "scoring.nsd_tolerances_mm = [1, 2]"),
+            ("--lesions", lesions, "scoring.lesions = true"),
+            ("--lesion-iou", lesion_iou, "scoring.lesion_iou = 0.3"),
+            ("--calibration", calibration, "scoring.calibration = true"),
+            ("--no-previews", no_previews, "previews = false"),
+        ):
             if value not in (None, False, ()):
-                raise click.UsageError(f"{name} is for a data set, and {target} is a pipeline")
+                where = "" if instead is None else f", whose [evaluation] says it: {instead}"
+                raise click.UsageError(
+                    f"{name} is for a data set, and {target} is a pipeline{where}"
+                )
         if options_given:
             raise click.UsageError(
                 f"{', '.join(options_given)}: of a pipeline the file says how its data set is read"

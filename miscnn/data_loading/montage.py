@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from miscnn._files import atomic_path
 from miscnn._text import shortened, shortened_inside
+from miscnn._viewer.screen import automatic_window
 from miscnn.data_loading._drawing import COLOURS, Outlines, colour_of, drawn, screen_shape
-from miscnn.data_loading._view import Window, automatic_window, view_of
+from miscnn.data_loading._view import Window, view_of
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, MiscnnError
 

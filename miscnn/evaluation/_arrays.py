@@ -73,8 +73,8 @@ def as_label_map(array: NDArray[Any], name: str) -> NDArray[Any]:
     array = np.asarray(array)
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
-    if array.dtype.kind == "f" and bool(np.all(array == np.rint(array))):
-        return array.astype(np.int64)
+    if array.dtype.kind == "f" and bool(np.all(np.isfinite(array) & (array == np.rint(array)))):
+        array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
         raise ConfigurationError(
             f"{name} must be a label map of whole numbers, got dtype {array.dtype}; "

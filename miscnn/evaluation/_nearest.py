@@ -97,8 +97,8 @@ def _far(
     """Return the distance in mm of each point to the nearest target; both are ``(n, axes)``.
 
     From the centre c of a box with the half sides h let t be the nearest target. For all q in the
-    box \\|q − u\\|² − \\|q − t\\|² ≥ \\|c − u\\|² − \\|c − t\\|² − 2 h · \\|u − t\\|: targets u for
-    which the right side is above 0 are nearest to nothing in the box.
+    box |q - u|² - |q - t|² is at least |c - u|² - |c - t|² - 2 Σ hᵢ |uᵢ - tᵢ|: targets u for which
+    this is above 0 are nearest to nothing in the box.
     """
     sizes = np.asarray(spacing, dtype=np.float64)
     places, goals = (np.ascontiguousarray((each * sizes).T) for each in (points, targets))

@@ -13,8 +13,8 @@ plots ``boxplot.<metric>.png``, and for each fold a folder ``fold_<k>`` with
 - ``overlay.<worst|median>.<index>.png`` and ``.gif``;
 - ``run.json``: who was trained on, seed, epochs, the model's recipe, seconds, when it was finished
   and with which versions; written last;
-- ``training/`` and ``running.json``, only until the fold is finished: checkpoints to go on from, and
-  whose it is. If two processes run the same fold, the later one has it.
+- ``training/`` and ``running.json``, only until the fold is finished: checkpoints to go on from,
+  and whose it is. If two processes run the same fold, the later one has it.
 
 Folds can be run one by one, also on several machines that share the folder: ``split_folds``
 once, then ``run_fold(k, model)`` each, then ``CrossValidationResult.load(evaluation_path)`` and

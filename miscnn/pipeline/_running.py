@@ -91,16 +91,19 @@ def subjects_of(data_io: Any, chosen: Sequence[str] | None) -> list[str]:
 
 
 def split_off(
-    subjects: Sequence[str], validation: float | Sequence[str], seed: int
+    subjects: Sequence[str],
+    validation: float | Sequence[str],
+    seed: int,
+    patients: Mapping[str, int] | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Return who is trained on and who validates."""
+    """Return who is trained on and who validates; of a share no patient is on both sides."""
     from miscnn.evaluation.splits import hold_out
 
     if isinstance(validation, int | float):
         if not validation:
             return list(subjects), []
         rng = np.random.default_rng([seed, _VALIDATION_STREAM])
-        training, held_out = hold_out(subjects, float(validation), rng)
+        training, held_out = hold_out(subjects, float(validation), rng, patients)
         return training, held_out
     unknown = [index for index in validation if index not in set(subjects)]
     if unknown:

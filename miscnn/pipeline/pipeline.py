@@ -306,6 +306,7 @@ class Pipeline:
         MiscnnError
             If the data set cannot be opened, or something does not fit it.
         """
+        from miscnn.evaluation.splits import patients_of
         from miscnn.neural_network.model_card import ModelCard
         from miscnn.pipeline._running import split_off
         from miscnn.pipeline._with_data import check_axes, check_labels
@@ -313,10 +314,12 @@ class Pipeline:
         data_io = self.data_io(output)
         subjects = self.subjects(data_io)
         seed = self._document["preprocessor"]["seed"]
+        share = self._document["training"]["validation"]
+        with self._told("evaluation", "splitter"):  # it may know which scans are of one patient
+            splitter = self._splitter(self._document.get("evaluation", {}))
+            patients = patients_of(subjects, splitter, None)
         with self._told("training", "validation"):
-            training, validation = split_off(
-                subjects, self._document["training"]["validation"], seed
-            )
+            training, validation = split_off(subjects, share, seed, patients)
         self.preprocessor(data_io)
         check_axes(self._document, data_io.interface.three_dim, self._problems.alike())
         with self._told("data"):
@@ -335,11 +338,13 @@ class Pipeline:
         from miscnn.pipeline._with_data import check_folds
 
         with self._told("evaluation", "splitter"):
-            named = with_folds_path(section.get("splitter"), self._resolved)
-            splitter = self._maker.parts.make(named)
+            splitter = self._splitter(section)
         with self._told("evaluation"):
             check_folds(section, subjects, data_io, splitter, section["seed"])
         return splitter
+
+    def _splitter(self, section: Mapping[str, Any]) -> Any:
+        return self._maker.parts.make(with_folds_path(section.get("splitter"), self._resolved))
 
     def _check_bundle_folder(self, output: str | os.PathLike[str] | None) -> None:
         """Raise PipelineError if the bundle's files would lie among those of others."""

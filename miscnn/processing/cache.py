@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -231,17 +231,38 @@ def source_fingerprint(interface: DataInterface, index: str) -> str:
     return fingerprint(serialize(interface), index, contents, json_values(details))
 
 
-def recipe_fingerprint(part: Configurable) -> list[Any]:
+def recipe_fingerprint(part: Configurable, codes: Mapping[str, str] | None = None) -> list[Any]:
     """Return what identifies what a part does: configuration, state, and a stranger's code.
 
     miscnn's own code is identified by its version. The code of a class of the user's own
-    changes without one.
+    changes without one; ``codes`` holds that of classes whose source is not here
+    (:func:`codes_of`).
     """
-    identity: list[Any] = [serialize(part)]
-    for cls in type(part).__mro__:
-        if cls is not object and not cls.__module__.startswith("miscnn."):
-            identity.append(_code(cls))
-    return identity
+    known = codes or {}
+    return [serialize(part), *(_code_of(cls, known) for cls in _own(part))]
+
+
+def _code_of(cls: type, known: Mapping[str, str]) -> str:
+    found = known.get(cls.__qualname__) if cls.__module__ == "__main__" else None
+    return _code(cls) if found is None else found
+
+
+def codes_of(parts: Iterable[Configurable]) -> dict[str, str]:
+    """Return the code of what a script or a notebook has defined, by qualified name.
+
+    Such classes travel to other processes by value, without their source.
+    """
+    found = (cls for part in parts for cls in _own(part) if cls.__module__ == "__main__")
+    return {cls.__qualname__: _code(cls) for cls in found}
+
+
+def _own(part: Configurable) -> list[type]:
+    """Return those of the classes of a part that are the user's own."""
+    return [
+        cls
+        for cls in type(part).__mro__
+        if cls is not object and not cls.__module__.startswith("miscnn.")
+    ]
 
 
 def _code(cls: type) -> str:

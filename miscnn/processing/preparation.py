@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from miscnn._configurable import to_json
 from miscnn.data_loading.sample import Sample
 from miscnn.processing.cache import (
     SampleCache,
+    codes_of,
     fingerprint,
     recipe_fingerprint,
     source_fingerprint,
@@ -44,14 +46,22 @@ class PreparedSamples:
         self._kept: dict[str, tuple[str, PreparedSample]] = {}
         self._measured: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         self._sources: dict[str, str] = {}
+        self._codes: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel without what is held in memory: another process reads or prepares it itself."""
-        return {"_recipe": self._recipe}
+        """Travel without what is held in memory: another process reads or prepares it itself.
+
+        What a script has defined arrives there without its source, which is part of the key.
+        """
+        codes = codes_of(self._recipe.subfunctions)
+        return {"_recipe": self._recipe, "_codes": self._codes, "_of": (os.getpid(), codes)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["_recipe"])  # type: ignore[misc]  # it begins anew
+        process, codes = state["_of"]
+        # A copy in the same process has the source, and its user may write it anew.
+        self._codes = {**({} if process == os.getpid() else codes), **state["_codes"]}
 
     def forget_sources(self) -> None:
         """Look at the source files again when a sample is asked for next."""
@@ -114,7 +124,9 @@ class PreparedSamples:
         source = self._sources.get(index)
         if source is None:
             source = self._sources[index] = source_fingerprint(self._recipe.data.interface, index)
-        return fingerprint(source, [recipe_fingerprint(s) for s in head], self._recipe.slice_axis)
+        return fingerprint(
+            source, [recipe_fingerprint(s, self._codes) for s in head], self._recipe.slice_axis
+        )
 
     def _disk(self) -> SampleCache:
         recipe = self._recipe
@@ -133,7 +145,7 @@ class PreparedSamples:
         if not any(s.measures_image for s in tail):
             return [{} for _ in tail]
         key = self._key(index)
-        tail_key = fingerprint([recipe_fingerprint(s) for s in tail])
+        tail_key = fingerprint([recipe_fingerprint(s, self._codes) for s in tail])
         with self._lock:
             found = self._measured.get((index, key, tail_key))
         if found is None and self._recipe.cache == "disk":

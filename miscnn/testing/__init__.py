@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from miscnn.testing.architecture import check_architecture
     from miscnn.testing.augmentation import check_augmentation
+    from miscnn.testing.interface import check_interface
     from miscnn.testing.loss import check_loss
     from miscnn.testing.postprocessing import check_postprocessing
     from miscnn.testing.subfunction import check_subfunction
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_architecture",
     "check_augmentation",
+    "check_interface",
     "check_loss",
     "check_postprocessing",
     "check_subfunction",

@@ -271,6 +271,8 @@ def test_inputs_are_left_alone() -> None:
         ((EMPTY, VOXEL, [1, 1], (1, 1, 1)), "different labels"),
         ((EMPTY, VOXEL * 0.5, 2, (1, 1, 1)), "whole numbers"),
         ((EMPTY, VOXEL.astype(int) * -3, 2, (1, 1, 1)), "negative label -3"),
+        ((EMPTY, VOXEL.astype(float) * -3, 2, (1, 1, 1)), "negative label -3"),
+        ((EMPTY, VOXEL / np.array(0.0 + VOXEL.max() * 0.3), 2, (1, 1, 1)), "whole numbers"),
         ((EMPTY[0, 0], VOXEL[0, 0], 2, (1,)), "2 or 3 axes"),
     ],
 )

@@ -216,12 +216,15 @@ class DICOMInterface(DataInterface):
         channels = [self._arranged(read(volume, self.suv, index), index) for volume in volumes]
         image = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
         grid = Geometry(volumes[0].shape, volumes[0].affine)
-        return image, {
-            "affine": volumes[0].affine,
-            "spacing": grid.spacing[: self._ndim],
-            "grid": volumes[0].shape[: self._ndim],
-            "volume": volumes[0],
-        }
+        return (
+            image,
+            {
+                "affine": volumes[0].affine.copy(),  # the volume is kept
+                "spacing": grid.spacing[: self._ndim],
+                "grid": volumes[0].shape[: self._ndim],
+                "volume": volumes[0],
+            },
+        )
 
     def load_segmentation(self, index: str) -> NDArray[Any]:
         """Read the RTSTRUCT or DICOM-SEG that refers to the image, on the image's grid.

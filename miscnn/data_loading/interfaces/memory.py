@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,12 @@ from miscnn._configurable import to_json
 from miscnn.data_loading._patterns import natural_key
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.data_loading.sample import Sample
-from miscnn.exceptions import ConfigurationError, MissingFileError, SampleError
+from miscnn.exceptions import (
+    ConfigurationError,
+    GridMismatchError,
+    MissingFileError,
+    SampleError,
+)
 
 _SETTINGS = (
     "channels",
@@ -95,7 +101,7 @@ class DictionaryInterface(DataInterface):
         entry = self._entry(index)
         if entry.get("image") is None:
             raise MissingFileError(f"sample {index!r}: the dictionary holds no image")
-        return np.array(entry["image"]), dict(entry.get("details") or {})
+        return np.array(entry["image"]), copy.deepcopy(dict(entry.get("details") or {}))
 
     def load_segmentation(self, index: str) -> NDArray[Any]:
         """Return a copy of the segmentation that was handed in."""
@@ -109,19 +115,34 @@ class DictionaryInterface(DataInterface):
         return index in self.dictionary and self._entry(index).get("segmentation") is not None
 
     def load_prediction(self, index: str, output_path: str | Path | None = None) -> NDArray[Any]:
-        """Return the prediction that was saved last, else the one that was handed in."""
+        """Return a copy of the prediction that was saved last, else of the one handed in."""
         if index in self.predictions:
-            return self.predictions[index]
+            return self.predictions[index].copy()
         prediction = self._entry(index).get("prediction")
         if prediction is None:
             raise MissingFileError(f"sample {index!r}: there is no prediction yet")
-        return np.asarray(prediction)
+        return np.array(prediction)
 
     def save_prediction(self, sample: Sample, output_path: str | Path | None = None) -> None:
-        """Keep the prediction in :attr:`predictions`; nothing is written."""
+        """Keep a copy of the prediction in :attr:`predictions`; nothing is written.
+
+        Raises
+        ------
+        SampleError
+            If there is no prediction.
+        GridMismatchError
+            If its shape is not the image's.
+        """
         if sample.prediction is None:
             raise SampleError(sample.index, "there is no prediction to save")
-        self.predictions[sample.index] = sample.prediction
+        prediction, grid = np.array(sample.prediction), sample.geometry.shape
+        if prediction.shape[: len(grid)] != grid or prediction.ndim > len(grid) + 1:
+            raise GridMismatchError(
+                sample.index,
+                f"the prediction has shape {prediction.shape}, the image {grid}; it must be "
+                "brought back to the image's grid before it is saved",
+            )
+        self.predictions[sample.index] = prediction
 
     def _entry(self, index: str) -> dict[str, Any]:
         if index not in self.dictionary:
