@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -13,10 +12,11 @@ from typing import overload
 
 from miscnn._files import write_json
 from miscnn._text import html_table, number, read_tsv
+from miscnn.evaluation._resume import read_run
 from miscnn.evaluation.calibration_table import CalibrationTable
 from miscnn.evaluation.detailed_validation import write_scores
 from miscnn.evaluation.lesion_table import LesionTable
-from miscnn.evaluation.splits import fold_path, read_fold
+from miscnn.evaluation.splits import count_folds, fold_path, read_fold
 from miscnn.evaluation.summary import ScoreTable, Summary
 from miscnn.exceptions import ConfigurationError, MissingFileError
 
@@ -95,12 +95,17 @@ class FoldResult:
         MissingFileError
             If the fold is not finished.
         ConfigurationError
-            If its subjects are no longer those of its ``sample_list.json``.
+            If its subjects are no longer those of its ``sample_list.json``, or ``run.json`` is
+            damaged.
         """
         path = Path(path)
         if not (path / "run.json").is_file():
             raise MissingFileError(f"{path / 'run.json'} does not exist; the fold is not finished")
-        run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        run = read_run(path / "run.json")
+        if not isinstance(run.get("fold"), int) or not isinstance(run.get("scored"), bool):
+            raise ConfigurationError(
+                f"{path / 'run.json'} does not tell fold and scored; run this fold again"
+            )
         planned = read_fold(path / "sample_list.json")
         if run["validation"] != planned.validation:
             raise ConfigurationError(
@@ -150,11 +155,13 @@ class CrossValidationResult(Sequence[HistoryValues]):
         ------
         MissingFileError
             If the folder was not made by ``split_folds`` or ``cross_validation``.
+        ConfigurationError
+            If its ``folds.json`` is damaged.
         """
         path = Path(evaluation_path)
         if not (path / "folds.json").is_file():
             raise MissingFileError(f"{path / 'folds.json'} does not exist; split_folds writes it")
-        n_folds = int(json.loads((path / "folds.json").read_text(encoding="utf-8"))["n_folds"])
+        n_folds = count_folds(path / "folds.json")
         folds, missing = [], []
         for k in range(n_folds):
             folder = fold_path(path, k)
@@ -293,9 +300,13 @@ def write_run(result: FoldResult, details: dict[str, object]) -> None:
 def _read_history(path: Path) -> HistoryValues:
     if not path.is_file():
         return {}
-    header, *lines = read_tsv(path)
-    columns = zip(*lines, strict=True) if lines else ([] for _ in header)
-    values = {name: list(column) for name, column in zip(header, columns, strict=True)}
-    return {
-        name: [float(cell) for cell in column] for name, column in values.items() if name != "epoch"
-    }
+    try:
+        header, *lines = read_tsv(path)
+        columns = zip(*lines, strict=True) if lines else ([] for _ in header)
+        values = {name: list(column) for name, column in zip(header, columns, strict=True)}
+        del values["epoch"]
+        return {name: [float(cell) for cell in column] for name, column in values.items()}
+    except (KeyError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path} is no table of a training ({error}); run this fold again"
+        ) from error

@@ -144,7 +144,7 @@ def finished_tasks(
         file = task.folder / _RUN if done else task.training_folder / _PLAN
         if not file.is_file():
             continue
-        before = _read_before(file)
+        before = read_run(file)
         differences = _differences(before, task.call(model, settings))
         differences += sources.differences(before.get("sources"))
         if done:
@@ -165,7 +165,14 @@ def finished_tasks(
     return finished
 
 
-def _read_before(file: Path) -> dict[str, Any]:
+def read_run(file: Path) -> dict[str, Any]:
+    """Read ``run.json`` or ``plan.json``, as far as it tells who was in the fold.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is damaged.
+    """
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

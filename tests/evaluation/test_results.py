@@ -14,6 +14,7 @@ from miscnn.evaluation._results import CrossValidationResult, FoldResult, write_
 from miscnn.evaluation.calibration_table import CalibrationRow, CalibrationTable
 from miscnn.evaluation.lesion_table import LesionRow, LesionTable
 from miscnn.evaluation.summary import GROUPINGS, ScoreRow, ScoreTable
+from miscnn.exceptions import ConfigurationError
 
 
 def fold_table(number: int) -> ScoreTable:
@@ -154,3 +155,28 @@ def test_scores_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
     trained_only = replace(fold, scores=ScoreTable())
     CrossValidationResult(tmp_path, (trained_only,)).write()
     assert not list(tmp_path.glob("*.tsv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", '{"fold": 0, "val', "run.json is damaged"),
+        ("run.json", "[]", "holds a list"),
+        ("run.json", '{"training": [], "inner_validation": []}', "does not tell validation"),
+        ("history.tsv", "epoch\tloss\n1\thigh\n", "history.tsv is no table of a training"),
+        ("history.tsv", "loss\n0.5\n", "history.tsv is no table of a training"),
+    ],
+)
+def test_damaged_files_of_a_fold_are_named(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    write_fold(tmp_path, 0)
+    (tmp_path / "fold_0" / name).write_text(content)
+    with pytest.raises(ConfigurationError, match=message):
+        FoldResult.load(tmp_path / "fold_0")
+
+
+def test_a_damaged_list_of_folds_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folds.json").write_text('{"n_folds": "many"}')
+    with pytest.raises(ConfigurationError, match=r"folds\.json: n_folds is 'many'"):
+        CrossValidationResult.load(tmp_path)
