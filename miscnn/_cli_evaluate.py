@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _TABLES = (
     "scores.tsv", "detailed_validation.tsv", "summary.tsv", "lesions.tsv", "calibration.tsv",
 )  # fmt: skip
+_NO_PREDICTION = "no prediction"
+_MOST_NAMED = 5
 _PIPELINES = (".toml", ".yaml", ".yml")
 
 
@@ -44,6 +46,12 @@ _PIPELINES = (".toml", ".yaml", ".yml")
     metavar="FOLDER",
     type=click.Path(exists=True, file_okay=False),
     help="Label maps to score, as 'miscnn predict' has written them for this data set.",
+)
+@click.option(
+    "--only-predicted",
+    is_flag=True,
+    help="Leave subjects out that have no file in the folder of --predictions, such as those of "
+    "other folds.",
 )
 @click.option(
     "--bundle",
@@ -98,6 +106,7 @@ def evaluate(
     settings: tuple[tuple[str, Any], ...],
     options_given: tuple[str, ...],
     predictions: str | None,
+    only_predicted: bool,
     bundle: str | None,
     output: str | None,
     metrics: str | None,
@@ -119,15 +128,18 @@ def evaluate(
 
     Prints mean, spread, worst case and 95 % interval of every score, and writes scores.tsv,
     detailed_validation.tsv and summary.tsv, and small copies of the subjects, which 'miscnn report'
-    shows. The exit status is 0 if all subjects were scored, 1
-    if some could not be, 2 if it cannot be done.
+    shows; in not_scored.tsv, who was not scored, and why. The exit status is 0 if all subjects
+    were scored (all that were predicted: --only-predicted), 1 if some could not be, 2 if it
+    cannot be done.
     """
     quiet = quiet or as_json
     verbose = int(not quiet and is_watched())
     failed: dict[str, str] = {}
+    left_out: list[str] = []
     if Path(target).suffix.lower() in _PIPELINES:
         for name, value, instead in (
             ("--predictions", predictions, None),
+            ("--only-predicted", only_predicted, None),
             ("--bundle", bundle, None),
             ("--metrics", metrics, 'scoring.metrics = ["dice", "nsd"]'),
             ("--nsd-tolerance", tolerances, "scoring.nsd_tolerances_mm = [1, 2]"),
@@ -152,6 +164,8 @@ def evaluate(
             raise click.UsageError(
                 "say what is to be scored: --predictions FOLDER, or --bundle BUNDLE"
             )
+        if only_predicted and predictions is None:
+            raise click.UsageError("--only-predicted is about files: it needs --predictions FOLDER")
         folder = Path(output or "evaluation")
         if calibration and bundle is None:
             raise click.UsageError(
@@ -165,12 +179,20 @@ def evaluate(
             if not quiet:
                 show_heading(data_set, data_set.data_io.interface.classes)
             found, failed = _scored(data_set.data_io, predictions, asked)
+            if only_predicted:
+                left_out = [index for index, why in failed.items() if why == _NO_PREDICTION]
+                if len(left_out) == len(data_set.data_io.indices_list):
+                    raise click.UsageError(
+                        f"no subject has a prediction in {predictions}; their files are called "
+                        f"like the subjects, such as {left_out[0]}"
+                    )
         else:
             assert bundle is not None  # see above
             load_keras_quietly(speaker(quiet))
             found, failed = _predicted(bundle, open_data_set, asked, modules, digest)
-        table = _write(found, asked)
-    _show(table.summary(), folder, failed, as_json, quiet)
+        table = _write(found, failed, asked)
+        failed = {index: why for index, why in failed.items() if index not in left_out}
+    _show(table.summary(), folder, failed, left_out, as_json, quiet)
     if failed:
         click.get_current_context().exit(1)
 
@@ -245,7 +267,7 @@ def _scored(
     from miscnn.evaluation._sample_scores import sample_scores
     from miscnn.evaluation.detailed_validation import load_predicted
     from miscnn.evaluation.preview import FOLDER, write_preview
-    from miscnn.exceptions import reason_of
+    from miscnn.exceptions import MissingFileError, reason_of
 
     found: list[SampleScores] = []
     failed: dict[str, str] = {}
@@ -264,8 +286,16 @@ def _scored(
                 write_preview(sample, asked.folder / FOLDER, names)
             found.append(scores)
         except (MiscnnError, OSError) as error:
-            failed[index] = reason_of(error, index)
+            missing = _missing(data_io, index) if isinstance(error, MissingFileError) else ""
+            failed[index] = missing or reason_of(error, index)
     return found, failed
+
+
+def _missing(data_io: DataIO, index: str) -> str:
+    """Tell what a subject lacks whose files are not all there, in the same words for all."""
+    if not data_io.interface.has_image(index):
+        return ""
+    return _NO_PREDICTION if data_io.has_segmentation(index) else "no segmentation"
 
 
 def _predicted(
@@ -309,27 +339,61 @@ def _predicted(
     return found, {**failed, **missing}
 
 
-def _write(found: list[SampleScores], asked: _Asked) -> ScoreTable:
-    from miscnn.evaluation.detailed_validation import discard_previews, write_tables
+def _write(found: list[SampleScores], failed: dict[str, str], asked: _Asked) -> ScoreTable:
+    from miscnn.evaluation.detailed_validation import (
+        discard_previews,
+        write_not_scored,
+        write_tables,
+    )
     from miscnn.evaluation.summary import ScoreTable
 
     scored = list(dict.fromkeys(row.sample for each in found for row in each.rows))
     discard_previews(asked.folder, scored if asked.previews else ())
+    table = ScoreTable([])
     if found:
-        return write_tables(found, asked.folder, asked.scoring)
-    for name in _TABLES:  # those of an earlier run are not of these predictions
-        (asked.folder / name).unlink(missing_ok=True)
-    return ScoreTable([])
+        table = write_tables(found, asked.folder, asked.scoring)
+    else:
+        for name in _TABLES:  # those of an earlier run are not of these predictions
+            (asked.folder / name).unlink(missing_ok=True)
+    write_not_scored(failed, asked.folder)
+    return table
 
 
 def _show(
-    summary: Summary, folder: Path, failed: dict[str, str], as_json: bool, quiet: bool
+    summary: Summary,
+    folder: Path,
+    failed: dict[str, str],
+    left_out: list[str],
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     if as_json:
-        echo_json({"path": str(folder), "scores": summary_rows(summary), "failed": failed})
+        found = {"path": str(folder), "scores": summary_rows(summary)}
+        echo_json({**found, "failed": failed, "left_out": left_out})
         return
     if not quiet:
         click.echo(str(summary))
         if summary.rows:
             click.echo(f"\nWrote {folder / 'scores.tsv'} (all) and summary.tsv")
-    show_failures(failed)
+        if left_out:
+            click.echo(f"Left out: {_line(_NO_PREDICTION, left_out)}")
+    reasons: dict[str, list[str]] = {}
+    for index, reason in failed.items():
+        reasons.setdefault(reason, []).append(index)
+    show_failures({i: why for i, why in failed.items() if len(reasons[why]) <= _MOST_NAMED})
+    for reason, names in reasons.items():
+        if len(names) > _MOST_NAMED:
+            click.echo(_line(reason, names), err=True)
+    if failed:
+        click.echo(f"All are in {folder / 'not_scored.tsv'}", err=True)
+
+
+def _line(reason: str, names: list[str]) -> str:
+    from miscnn._text import shortened_inside
+
+    told = ", ".join(shortened_inside(name, 30) for name in names[:_MOST_NAMED])
+    more = ", …" if len(names) > _MOST_NAMED else ""
+    have = "has" if len(names) == 1 else "have"
+    if reason.startswith("no "):
+        return f"{len(names)} {have} {reason}: {told}{more}"
+    return f"{len(names)} ({told}{more}): {reason}"

@@ -10,6 +10,7 @@ import io
 import math
 import os
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from miscnn._colours import CLASS_COLOURS
 from miscnn._files import atomic_path
 from miscnn._text import shortened_inside
 from miscnn.exceptions import ConfigurationError
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
-"""Okabe and Ito's colours, which colour-blind readers tell apart."""
+PALETTE = CLASS_COLOURS
+"""Of the classes 1, 2, … in turn; colour-blind readers tell them apart."""
 # The eighth class has the first colour again, but another marker.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 INK, GREY, PALE = "0.15", "0.4", "0.9"
@@ -32,6 +34,7 @@ DPI = 150
 MINUS = "\N{MINUS SIGN}"
 _SHOWN_DPI = 160  # in notebooks, shown at half of it, so that it is sharp on fine screens
 _LONGEST_NAME = 28
+_LETTERS = 15  # of a remark, in an inch
 _STEPS = (1, 2, 5, 10)
 _FEW_TIMES = 8  # a range of less than this has ticks at even steps
 
@@ -64,6 +67,14 @@ def style(axes: Any, grid: str = "y") -> None:
 def whole_numbers(axis: Any) -> None:
     """Let an axis have ticks at whole numbers only."""
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=_STEPS))
+
+
+def from_zero(axes: Any, values: Any) -> None:
+    """Let the y axis of a constant start at 0: around it, only rounding would be seen."""
+    known = np.asarray(values, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    if known.size and known.min() > 0 and np.ptp(known) <= 1e-6 * known.max():
+        axes.set_ylim(0, 1.25 * known.max())
 
 
 def logarithmic(axes: Any, which: str, values: NDArray[Any]) -> None:
@@ -108,8 +119,10 @@ def entitle(figure: Figure, title: str | None) -> None:
 
 
 def remark(figure: Figure, text: str) -> None:
-    """Write a line below a figure, if there is one."""
+    """Write a text below a figure, if there is one, in as many lines as that needs."""
     if text:
+        most = int(_LETTERS * figure.get_size_inches()[0])
+        text = "\n".join(part for line in text.split("\n") for part in wrap(line, most) or [""])
         figure.supxlabel(text, fontsize=8, color=GREY, parse_math=False)
 
 
@@ -122,14 +135,19 @@ def legend(owner: Any, *arguments: Any, **options: Any) -> Any:
     return result
 
 
+def class_colour(label: int) -> str:
+    """Return the colour of a class; the background and the predicted class (-1) have none."""
+    return colour(label - 1) if label > 0 else GREY
+
+
+def class_marker(label: int) -> str:
+    """Return the marker of a class: classes of one colour have different ones."""
+    return MARKERS[max(label - 1, 0) // len(PALETTE) % len(MARKERS)]
+
+
 def colour(position: int) -> str:
-    """Return the colour of the class at a position, counted from 0."""
+    """Return one of the colours in turn, counted from 0."""
     return PALETTE[position % len(PALETTE)]
-
-
-def marker(position: int) -> str:
-    """Return the marker of the class at a position, counted from 0."""
-    return MARKERS[position // len(PALETTE) % len(MARKERS)] if position >= len(PALETTE) else "o"
 
 
 def opacity(n: int) -> float:

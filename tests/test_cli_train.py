@@ -440,12 +440,15 @@ def test_evaluate_predictions_a_bundle_and_a_pipeline(folder: Path, tmp_path: Pa
     assert "1 subject(s) failed:" in partly.stderr
     assert "case_1" in partly.stderr
     assert "case_1" not in (tmp_path / "c" / "scores.tsv").read_text()
+    expected = "sample\treason\ncase_1\tno prediction\n"
+    assert (tmp_path / "c" / "not_scored.tsv").read_text() == expected
     (tmp_path / "c" / "notes.tsv").write_text("mine")
     (tmp_path / "none").mkdir()
     nobody = run("evaluate", data, "--predictions", tmp_path / "none", "--output", tmp_path / "c")
     assert nobody.exit_code == 1
-    assert [p.name for p in (tmp_path / "c").iterdir()] == [
-        "notes.tsv"
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == [
+        "not_scored.tsv",
+        "notes.tsv",
     ]  # no scores of earlier runs
     third = run("evaluate", folder / "p.toml", "--output", tmp_path / "d")
     assert third.exit_code == 0, third.output
@@ -475,6 +478,9 @@ def test_evaluate_asks_for_scores(folder: Path, tmp_path: Path) -> None:
         ("data", [], "say what is to be scored: --predictions FOLDER, or --bundle BUNDLE"),
         ("data", ["--predictions", "data", "--bundle", "out/bundle"], "say what is to be scored"),
         ("p.toml", ["--bundle", "out/bundle"], "--bundle is for a data set"),
+        ("data", ["--bundle", "out/bundle", "--only-predicted"], "it needs --predictions FOLDER"),
+        ("p.toml", ["--only-predicted"], "--only-predicted is for a data set"),
+        ("data", ["--predictions", "out", "--only-predicted"], "no subject has a prediction in"),
         ("p.toml", ["--lesions"], "whose [evaluation] says it: scoring.lesions = true"),
         ("p.toml", ["--no-previews"], "whose [evaluation] says it: previews = false"),
         ("data", ["--predictions", "data", "--calibration"], "it needs --bundle BUNDLE"),

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miscnn._colours import CLASS_COLOURS, FALSE, MISSED, OTHER_CLASS
 from miscnn._viewer.packing import Packed
-from miscnn._viewer.screen import COLOURS
 
 _LEVEL = 6
 
@@ -58,7 +58,8 @@ def encoded(packed: Packed, title: str = "") -> str:
         "flips": packed.flips,
         "flat": packed.flat,
         "ignored": packed.ignored,
-        "colours": COLOURS,
+        "colours": CLASS_COLOURS,
+        "errors": [MISSED, FALSE, OTHER_CLASS],
         "names": {str(label): name for label, name in packed.names.items()},
         "voxels": base64.b64encode(_gzip(b"".join(pieces))).decode("ascii"),
     }

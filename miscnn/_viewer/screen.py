@@ -1,4 +1,4 @@
-"""How slices lie on the screen, and how bright and in which colours they are shown."""
+"""How slices lie on the screen, and how bright they are shown."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-# Bright enough for a grey image; from Okabe and Ito's colours, which colour-blind readers tell
-# apart.
-COLOURS = ("#F0A000", "#3FA9F5", "#F06AB8", "#2BC48A", "#F0E442", "#FF6A2B", "#B9A0FF")
 
 SOFT_TISSUE = (-160.0, 240.0)
 """Window of soft tissue in HU: width 400, level 40."""

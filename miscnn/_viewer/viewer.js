@@ -7,9 +7,9 @@
 const miscnnViewer = (() => {
   const { unpacked, planesOf, indexOf, cut, bestSlice } = miscnnVolume;
   const ERRORS = [
-    ["missed", "#D55E00", "in the truth only"],
-    ["added", "#56B4E9", "in the prediction only"],
-    ["other class", "#CC79A7", "another class than the truth"],
+    ["missed", "in the truth only"],
+    ["added", "in the prediction only"],
+    ["other class", "another class than the truth"],
   ];
   const IGNORED = "#9A9A9A";
   let number = 0; // of the viewers on this page: identifiers of labels must differ
@@ -36,7 +36,7 @@ const miscnnViewer = (() => {
     [state.low, state.high] = widened(state.low, state.high);
     const colourOf = (label) => label === volume.ignored ? IGNORED
       : volume.colours[(label - 1) % volume.colours.length];
-    const nameOf = (label) => volume.names[label] || (label ? `class ${label}` : "background");
+    const nameOf = (label) => volume.names[label] || (label ? `class-${label}` : "background");
 
     /* ---- what there is to see and to press ---- */
     root.classList.add("mv");
@@ -216,7 +216,7 @@ const miscnnViewer = (() => {
     }
     function errorColour(truth, prediction) {
       if (truth === prediction || truth === volume.ignored) return null;
-      return ERRORS[prediction === 0 ? 0 : truth === 0 ? 1 : 2][1];
+      return volume.errors[prediction === 0 ? 0 : truth === 0 ? 1 : 2];
     }
     /* Lines along the pixels' edges, pulled to the inside: classes that touch keep both lines. */
     function outline(labels, plane) {
@@ -294,7 +294,7 @@ const miscnnViewer = (() => {
       const entry = (colour, text, title = "") => element("li", { title },
         Object.assign(element("span", { class: "mv-swatch" }), { style: `background:${colour}` }), text);
       legend.replaceChildren(
-        ...(state.errors ? ERRORS.map(([name, colour, meaning]) => entry(colour, name, meaning)) : []),
+        ...(state.errors ? ERRORS.map(([name, meaning], k) => entry(volume.errors[k], name, meaning)) : []),
         ...present.map((label) => entry(colourOf(label), nameOf(label))),
         ...(repeated ? [element("li", { class: "mv-repeated" }, "Classes of this slice; colours repeat: point at one for its name.")] : []));
     }

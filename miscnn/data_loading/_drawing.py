@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from miscnn._viewer.screen import COLOURS as COLOURS
+from miscnn._colours import CLASS_COLOURS as COLOURS
 
 
 @dataclass(frozen=True, eq=False)

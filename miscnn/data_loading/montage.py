@@ -17,10 +17,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from miscnn._colours import CLASS_COLOURS
 from miscnn._files import atomic_path
 from miscnn._text import shortened, shortened_inside
 from miscnn._viewer.screen import automatic_window
-from miscnn.data_loading._drawing import COLOURS, Outlines, colour_of, drawn, screen_shape
+from miscnn.data_loading._drawing import Outlines, colour_of, drawn, screen_shape
 from miscnn.data_loading._view import Window, view_of
 from miscnn.data_loading.sample import Sample
 from miscnn.exceptions import ConfigurationError, MiscnnError
@@ -272,7 +273,7 @@ def _fill(axes: Any, tile: _Tile, edge: float) -> None:
             "\n".join(lines[:7] + ["…"] * (len(lines) > 7)),
             va=place[2],
             transform=axes.transAxes,
-            color=COLOURS[5],
+            color=CLASS_COLOURS[5],
             fontsize=font * 0.85,
             path_effects=_SHADOW,
             parse_math=False,  # names and reasons may hold dollar signs
@@ -305,7 +306,7 @@ def _legend_height(labels: Sequence[int], width: float) -> float:
     if not labels:
         return 0.1
     rows = -(-len(labels[:_LEGEND]) // _legend_columns(labels, width))
-    return 0.15 + 0.2 * rows + (0.2 if len(labels) > len(COLOURS) else 0.0)
+    return 0.15 + 0.2 * rows + (0.2 if len(labels) > len(CLASS_COLOURS) else 0.0)
 
 
 def _explain(
@@ -322,8 +323,8 @@ def _explain(
         return
     handles = [Line2D([], [], color=colour_of(label), lw=3) for label in labels[:_LEGEND]]
     title = None
-    if len(labels) > len(COLOURS):
-        title = f"{len(COLOURS)} colours, used in turn"
+    if len(labels) > len(CLASS_COLOURS):
+        title = f"{len(CLASS_COLOURS)} colours, used in turn"
         rest = len(labels) - len(handles)
         title += f"; {rest} further classes are not listed" if rest else ""
     legend = figure.legend(

@@ -12,6 +12,7 @@ import numpy as np
 from miscnn._text import aligned, html_table, number, shortened, write_tsv
 from miscnn.evaluation._paired import ClassComparison, Estimate
 from miscnn.evaluation._significance import adjusted_p
+from miscnn.evaluation.summary import rough_intervals
 
 _NAN = float("nan")
 _WIDTH = 100
@@ -97,8 +98,8 @@ class Comparison:
         return f"{shortened(self.metric, 20)}: {first} against {second}, paired by subject"
 
     def _lines(self) -> list[tuple[str, ...]]:
-        ci = _ci(self.confidence)
-        header = ("class", "", "n", *self.names, "difference", ci, "ratio", ci, "p")
+        ci, p = _ci(self.confidence), _p_heading(self.correction)
+        header = ("class", "", "n", *self.names, "difference", ci, "ratio", ci, p)
         lines: list[tuple[str, ...]] = [header]
         for row in self.rows:
             mean, sd, ratio = row.mean_difference, row.sd_difference, row.sd_ratio
@@ -114,7 +115,11 @@ class Comparison:
         return lines
 
     def _notes(self) -> list[str]:
-        return [*_corrected(self.correction, self.n_tests), *map(_left_out, _incomplete(self.rows))]
+        return [
+            *_corrected(self.correction, self.n_tests),
+            *_rough(self.rows),
+            *map(_left_out, _incomplete(self.rows)),
+        ]
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,8 @@ class Comparisons:
     """Each of several models against each other, class by class and score by score.
 
     The p values are adjusted for the whole family, one family for each of the two tests.
-    ``str()`` gives one line per pair and class, at most 100 columns wide; :meth:`to_tsv` writes
+    ``str()`` gives two lines per pair and class, of the means with their difference and of the
+    standard deviations with their ratio, at most 100 columns wide; :meth:`to_tsv` writes
     everything.
 
     Attributes
@@ -168,7 +174,7 @@ class Comparisons:
             return "no comparisons"
         header, body = self._lines()
         cut = [(*(shortened(cell, 12) for cell in line[:3]), *line[3:]) for _, line in body]
-        head, *lines = aligned([header, *cut], 3, _WIDTH)
+        head, *lines = aligned([header, *cut], 4, _WIDTH)
         text = [head]
         metric = ""
         for (of, _), line in zip(body, lines, strict=True):
@@ -183,34 +189,31 @@ class Comparisons:
             return html_table((), (), "no comparisons")
         header, body = self._lines()
         rows = [(metric, *line) for metric, line in body]
-        return html_table(("metric", *header), rows, left=4, notes=self._notes())
+        return html_table(("metric", *header), rows, left=5, notes=self._notes())
 
     def _lines(self) -> tuple[tuple[str, ...], list[tuple[str, tuple[str, ...]]]]:
-        ci = _ci(self.comparisons[0].confidence)
-        header = ("class", "a", "b", "n", "mean a-b", ci, "p", "sd a/b", ci, "p")
-        body: list[tuple[str, tuple[str, ...]]] = [
-            (
-                pair.metric,
-                (
-                    row.class_name,
-                    *pair.names,
-                    str(row.n),
-                    _short(row.mean_difference.value),
-                    _interval(row.mean_difference),
-                    _p(row.p_wilcoxon_adjusted),
-                    _short(row.sd_ratio.value),
-                    _interval(row.sd_ratio),
-                    _p(row.p_spread_adjusted),
-                ),
-            )
-            for pair in self
-            for row in pair.rows
-        ]
+        ci, p = _ci(self.comparisons[0].confidence), _p_heading(self.correction)
+        header = ("class", "a", "b", "", "n", "of a", "of b", "a-b, a/b", ci, p)
+        body: list[tuple[str, tuple[str, ...]]] = []
+        for pair in self:
+            for row in pair.rows:
+                mean, ratio = row.mean_difference, row.sd_ratio
+                body += [
+                    (pair.metric, (row.class_name, *pair.names, "mean", str(row.n),
+                     _short(row.mean_a), _short(row.mean_b), _short(mean.value), _interval(mean),
+                     _p(row.p_wilcoxon_adjusted))),
+                    (pair.metric, ("", "", "", "sd", "", _short(row.sd_a), _short(row.sd_b),
+                     _short(ratio.value), _interval(ratio), _p(row.p_spread_adjusted))),
+                ]  # fmt: skip
         return header, body
 
     def _notes(self) -> list[str]:
         n_tests = self.comparisons[0].n_tests
-        notes = _corrected(self.correction, n_tests)
+        notes = [
+            "mean: with the difference a-b; sd, standard deviation: with the ratio a/b.",
+            *_corrected(self.correction, n_tests),
+            *_rough(row for pair in self for row in pair.rows),
+        ]
         notes += [
             f"{pair.names[0]} against {pair.names[1]}, {pair.metric}, {_left_out(row)}"
             for pair in self
@@ -244,6 +247,10 @@ def _wrapped(notes: Iterable[str]) -> list[str]:
     return [line for note in notes for line in textwrap.wrap(note, _WIDTH, subsequent_indent="  ")]
 
 
+def _rough(rows: Iterable[ClassComparison]) -> list[str]:
+    return rough_intervals([row.n for row in rows if not np.isnan(row.mean_difference.low)])
+
+
 def _incomplete(rows: Iterable[ClassComparison]) -> list[ClassComparison]:
     return [row for row in rows if row.n_left_out]
 
@@ -269,6 +276,11 @@ def _corrected(correction: str, n_tests: tuple[int, int]) -> list[str]:
 
 def _ci(confidence: float) -> str:
     return f"{100 * confidence:g} % CI"
+
+
+def _p_heading(correction: str) -> str:
+    short = {"holm": "Holm", "benjamini-hochberg": "BH"}.get(correction)
+    return "p" if short is None else f"p ({short})"
 
 
 def _short(value: float) -> str:

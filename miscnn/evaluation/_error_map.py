@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from miscnn import _style
+from miscnn._colours import FALSE, MISSED, OTHER_CLASS, RIGHT
 from miscnn._text import number
 from miscnn.data_loading._drawing import drawn, nearest
 from miscnn.data_loading._view import View, Window, view_of
@@ -34,12 +35,11 @@ class _Kind:
     text: str
 
 
-# Light, orange, blue and purple: told apart by colour-blind readers, by their lightness too.
 _KINDS = {
-    _RIGHT: _Kind("#FFFFFF", 0.35, "right (TP)"),
-    _FALSE: _Kind("#F0A000", 0.8, "false (FP)"),
-    _MISSED: _Kind("#3FA9F5", 0.8, "missed (FN)"),
-    _MIXED: _Kind("#F06AB8", 0.8, "another class"),
+    _RIGHT: _Kind(RIGHT, 0.35, "right (TP)"),
+    _FALSE: _Kind(FALSE, 0.8, "false (FP)"),
+    _MISSED: _Kind(MISSED, 0.8, "missed (FN)"),
+    _MIXED: _Kind(OTHER_CLASS, 0.8, "another class"),
 }
 
 
@@ -58,7 +58,7 @@ def error_map(
 ) -> Figure:
     """Draw where the prediction is right, false and missing, on the slices with most errors.
 
-    Orange was predicted and is not there (false positive), blue is there and was missed (false
+    Red was predicted and is not there (false positive), yellow is there and was missed (false
     negative), purple has one class and was taken for another, pale was right. The legend tells
     the volumes of the whole subject. Voxels with the sample's ``ignore_label`` count nowhere.
 

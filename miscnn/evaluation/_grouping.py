@@ -14,6 +14,8 @@ from miscnn.exceptions import ConfigurationError
 
 GROUPINGS = ("fold", "slice_thickness", "n_slices", "size")
 """By what subjects can be grouped."""
+_ALIASES = {"slice_thickness_mm": "slice_thickness"}
+"""What figures and the columns of the table call them."""
 THICKNESS_EDGES = (1.5, 3.0, 5.0)
 """In mm: thin sections, and the usual thicker ones."""
 _QUANTILES = (1 / 3, 2 / 3)
@@ -32,6 +34,22 @@ class Group:
 
     position: float
     name: str
+
+
+def groupings(by: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of groupings, each once and as :data:`GROUPINGS` has it."""
+    names = (by,) if isinstance(by, str) else by
+    return tuple(dict.fromkeys(_ALIASES.get(name, name) for name in names))
+
+
+def check_sizes(metrics: Sequence[str]) -> None:
+    """Raise an error if a table with these scores cannot tell the size of anything."""
+    if metrics and not set(metrics) & set(_VOLUMES):
+        raise ConfigurationError(
+            "groups by size need the score volume_truth_ml (2D: area_truth_mm2); the table holds "
+            f"{', '.join(metrics)}. Group the whole table, and choose scores by "
+            'summary_by("size", metrics=[...]) in place of select(metric=...)'
+        )
 
 
 def groups_by(

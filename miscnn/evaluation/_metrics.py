@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -61,7 +61,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("lesion_fp", "False lesions", "low"),
             Metric("lesion_fn", "Lesions missed", "low"),
             Metric("lesion_sensitivity", "Share of lesions found", "high", bounded=True),
-            Metric("lesion_precision", "Share of predicted lesions that are", "high", bounded=True),
+            Metric(
+                "lesion_precision", "Share of predicted lesions that exist", "high", bounded=True
+            ),
             Metric("lesion_f1", "F1 of lesions", "high", bounded=True),
             Metric("panoptic_quality", "Panoptic quality of lesions", "high", bounded=True),
             Metric("ece", "Expected calibration error", "low", bounded=True),
@@ -75,6 +77,9 @@ SCORED = tuple(
     name for name in METRICS if not re.match("area|n_lesions|lesion|pan|ece|brier", name)
 )
 """Scores that can be asked for; those of lesions and calibration have switches of their own."""
+
+VOLUMES = ("volume_truth_ml", "volume_prediction_ml")
+"""Computed whatever is asked for: groups by size and the figures of volumes need them."""
 
 STANDARD_METRICS = tuple(name for name in SCORED if name not in ("boundary_iou", "cldice"))
 """What is computed unless something else is asked for."""
@@ -103,6 +108,22 @@ def metric_of(name: str) -> Metric:
     if (tolerance := tolerance_of(name)) is not None:
         return Metric(name, f"Surface Dice at {tolerance:g} mm", "high", bounded=True)
     return Metric(name, name, "none")
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return names of scores in the order of tables, each once; unknown ones last, as they came.
+
+    Surface Dice at all tolerances stands where ``nsd_2mm`` does, ascending.
+    """
+    known = {name: place for place, name in enumerate(METRICS)}
+
+    def place(name: str) -> tuple[int, float]:
+        tolerance = tolerance_of(name)
+        if tolerance is not None:
+            return known["nsd_2mm"], tolerance
+        return known.get(name, len(known)), 0.0
+
+    return sorted(dict.fromkeys(names), key=place)
 
 
 def nsd_name(tolerance_mm: float) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from miscnn.evaluation._bootstrap import Resamples, accelerated_interval, bootstrap_interval
 from miscnn.evaluation._significance import equal_spreads_p, signed_rank_p
-from miscnn.evaluation.summary import worst_position
+from miscnn.evaluation.summary import worst_position, worst_sample
 
 _NAN = float("nan")
 _UNBOUNDED = 1e6
@@ -56,7 +56,7 @@ class ClassComparison:
         Over all defined scores of a table, the infinite ones and those without a partner
         included; NaN for quantities that are no judgement.
     worst_sample_a, worst_sample_b : str
-        Whose they are.
+        Whose they are; empty where several scores are all as bad.
     n_ranked : int
         Number of subjects with two defined scores, infinite ones included: the pairs of
         ``p_wilcoxon``.
@@ -137,9 +137,9 @@ def compare_class(
         sd_difference=sd_difference,
         sd_ratio=sd_ratio,
         worst_a=_NAN if worst[0] is None else float(values[0, worst[0]]),
-        worst_sample_a="" if worst[0] is None else samples[worst[0]],
+        worst_sample_a=worst_sample(values[0], metric, samples),
         worst_b=_NAN if worst[1] is None else float(values[1, worst[1]]),
-        worst_sample_b="" if worst[1] is None else samples[worst[1]],
+        worst_sample_b=worst_sample(values[1], metric, samples),
         n_ranked=n_ranked,
         p_wilcoxon=p_wilcoxon,
         p_spread=p_spread,

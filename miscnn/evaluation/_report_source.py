@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from miscnn._text import read_tsv
 from miscnn.evaluation.calibration_table import CalibrationTable
+from miscnn.evaluation.detailed_validation import NOT_SCORED
 from miscnn.evaluation.lesion_table import LesionTable
 from miscnn.evaluation.preview import FOLDER, preview_heading
 from miscnn.evaluation.score_table import ScoreTable
@@ -53,6 +54,8 @@ class ReportSource:
     previews : dict of Key to PreviewFile
     notes : tuple of str
         What could not be read.
+    not_scored : tuple of (str, str)
+        Subjects without scores, and why.
     """
 
     path: Path
@@ -63,6 +66,7 @@ class ReportSource:
     histories: Mapping[str, Mapping[str, list[float]]]
     previews: Mapping[Key, PreviewFile]
     notes: tuple[str, ...]
+    not_scored: tuple[tuple[str, str], ...] = ()
 
     @property
     def subjects(self) -> list[Key]:
@@ -115,6 +119,7 @@ class ReportSource:
             },
             previews=_previews(places, scores, notes),
             notes=tuple(notes),
+            not_scored=tuple(each for place in places.values() for each in _not_scored(place)),
         )
 
 
@@ -144,6 +149,14 @@ def _missing_folds(folder: Path, folds: Mapping[str, Path], scores: ScoreTable) 
         f"Not complete: {len(planned) - len(missing)} of {len(planned)} folds have scores; "
         f"missing: {told}."
     ]
+
+
+def _not_scored(folder: Path) -> list[tuple[str, str]]:
+    def read(file: Path) -> list[tuple[str, str]]:
+        return [(sample, reason) for sample, reason in read_tsv(file)[1:]]
+
+    path = folder / NOT_SCORED
+    return _read(path, read) if path.is_file() else []
 
 
 def _read(path: Path, reader: Callable[[Path], _T]) -> _T:

@@ -13,11 +13,13 @@ from miscnn.evaluation._report_source import Key, ReportSource
 from miscnn.evaluation.score_table import ScoreTable
 from miscnn.evaluation.scores import metric_of
 from miscnn.evaluation.summary import Summary, SummaryRow
+from miscnn.exceptions import ConfigurationError
 
 # Cells of the table of subjects; above, only the main scores are in it.
 _MOST_CELLS = 40_000
 _MOST_MEANS = 3000  # rows of a table of groups
 _MAIN = ("dice", "nsd_2mm", "hd95_mm", "assd_mm", "volume_error", "lesion_f1")
+_MOST_NAMED = 5
 _GROUPINGS = {"slice_thickness": "slice thickness", "n_slices": "number of slices", "size": "size"}
 
 
@@ -109,7 +111,10 @@ def grouped_tables(table: ScoreTable, summary: Summary) -> str:
     if len(table.folds) > 1:
         parts.append(details("By fold", _means(summary.rows, lambda row: row.fold is not None)))
     for by, title in _GROUPINGS.items():
-        rows = table.summary_by(by).rows
+        try:
+            rows = table.summary_by(by).rows
+        except ConfigurationError:
+            continue  # a table without volumes tells no sizes
         groups = {row.group for row in rows if row.by == by}
         if len(groups) > 1:
             parts.append(details(f"By {title}", _means(rows, _is_by(by))))
@@ -250,6 +255,21 @@ def _value_cell(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return text_cell("" if value is None else str(value))
     return number_cell(value, str(value) if isinstance(value, int) else None)
+
+
+def not_scored_note(source: ReportSource) -> str:
+    """Return a warning that names the subjects without scores, all of them with the reason."""
+    missing = dict(source.not_scored)
+    if not missing:
+        return ""
+    several = len({*missing, *source.scores.samples})
+    told = ", ".join([*missing][:_MOST_NAMED]) + (", …" if len(missing) > _MOST_NAMED else "")
+    verb = "was" if len(missing) == 1 else "were"
+    items = "".join(
+        f"<li><b>{escape(sample)}</b>: {escape(reason)}</li>" for sample, reason in missing.items()
+    )
+    title = f"{len(missing)} of {several} subjects {verb} not scored: {told}"
+    return f'<div class="warning">{details(title, f"<ul>{items}</ul>")}</div>'
 
 
 def details(title: str, content: str) -> str:

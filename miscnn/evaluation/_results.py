@@ -12,9 +12,10 @@ from typing import overload
 
 from miscnn._files import write_json
 from miscnn._text import html_table, number, read_tsv
+from miscnn.data_loading.sample import Sample
 from miscnn.evaluation._resume import read_run
 from miscnn.evaluation.calibration_table import CalibrationTable
-from miscnn.evaluation.detailed_validation import write_scores
+from miscnn.evaluation.detailed_validation import EvaluationData, load_predicted, write_scores
 from miscnn.evaluation.lesion_table import LesionTable
 from miscnn.evaluation.splits import count_folds, fold_path, read_fold
 from miscnn.evaluation.summary import ScoreTable, Summary
@@ -196,6 +197,52 @@ class CrossValidationResult(Sequence[HistoryValues]):
         """Summarise the scores of all folds; ``seed`` is that of the bootstrap."""
         return self.scores.summary(seed)
 
+    def summary_by(
+        self,
+        by: str | Sequence[str],
+        seed: int = 0,
+        edges: Sequence[float] | None = None,
+        metrics: Sequence[str] | None = None,
+    ) -> Summary:
+        """Summarise the scores of all folds by groups of subjects.
+
+        Parameters
+        ----------
+        by, seed, edges, metrics
+            As of :meth:`ScoreTable.summary_by`.
+        """
+        return self.scores.summary_by(by, seed, edges, metrics=metrics)
+
+    def sample(self, index: str, data_io: EvaluationData) -> Sample:
+        """Read a subject with its segmentation and its prediction, for pictures of it.
+
+        Parameters
+        ----------
+        index : str
+        data_io : DataIO
+            Where image and segmentation are; the prediction is that of the fold that scored it.
+
+        Returns
+        -------
+        Sample
+
+        Raises
+        ------
+        ConfigurationError
+            If no fold that is in here has scored the subject.
+        MissingFileError
+            If the fold has no prediction of it.
+        """
+        for fold in self.folds:
+            if index in fold.validation:
+                return load_predicted(data_io, index, fold.path / "predictions")
+        known = sorted({index for fold in self.folds for index in fold.validation})
+        missing = f"; missing: {', '.join(self.missing)}" if self.missing else ""
+        raise ConfigurationError(
+            f"no fold has scored {index!r}; expected one of the {len(known)} that were: "
+            f"{', '.join(known[:10])}{' …' if len(known) > 10 else ''}{missing}"
+        )
+
     def write(self) -> None:
         """Gather the tables of the folds in ``evaluation_path``.
 
@@ -223,8 +270,15 @@ class CrossValidationResult(Sequence[HistoryValues]):
             else:
                 (self.evaluation_path / name).unlink(missing_ok=True)
 
-    def draw(self, metrics: Iterable[str] = _BOX_PLOTS) -> list[Path]:
+    def draw(self, metrics: Iterable[str] = _BOX_PLOTS, *, verbose: int = 0) -> list[Path]:
         """Draw a box plot per score (``boxplot.<metric>.png``), and all that ``figures/`` holds.
+
+        Parameters
+        ----------
+        metrics : iterable of str
+            Of which scores; ``figures/`` gets no second box plot of them.
+        verbose : int
+            0 shows no progress bar.
 
         Returns
         -------
@@ -234,13 +288,15 @@ class CrossValidationResult(Sequence[HistoryValues]):
         """
         from miscnn.evaluation.figures import box_plot, draw_evaluation  # need matplotlib
 
-        paths = []
+        paths: list[Path] = []
+        boxes: list[str] = []
         table = self.scores
         for metric in metrics:
             if metric in table.metrics:
                 paths.append(self.evaluation_path / f"boxplot.{metric}.png")
                 box_plot(table, paths[-1], metric)
-        return [*paths, *draw_evaluation(self)]
+                boxes.append(metric)
+        return [*paths, *draw_evaluation(self, leave_out=boxes, verbose=verbose)]
 
     def __repr__(self) -> str:
         subjects = len({index for fold in self.folds for index in fold.validation})

@@ -15,17 +15,17 @@ from tqdm.auto import tqdm
 
 from miscnn._files import write_json
 from miscnn.evaluation._claim import forget_claim
+from miscnn.evaluation._earlier import RUN, discard_evaluation, fold_folders
 from miscnn.evaluation._settings import Settings
 from miscnn.evaluation.detailed_validation import EvaluatedModel, class_names_by_label
 from miscnn.evaluation.scoring import Scoring
 from miscnn.evaluation.splits import Fold, count_folds, fold_path, hold_out, load_groups
-from miscnn.exceptions import ConfigurationError
+from miscnn.exceptions import ConfigurationError, MissingFileError
 from miscnn.neural_network._recipe import differences_of, different_subjects, recipe_of
 from miscnn.neural_network._sources import Sources
 
 _log = logging.getLogger("miscnn.evaluation")
 
-_RUN = "run.json"
 _PLAN = "plan.json"
 _MEND = "delete the file to run this fold again, or begin anew with resume=False"
 # Versions that did not write these had no such settings.
@@ -125,6 +125,39 @@ def single_task(number: int, fold: Fold, path: Path) -> Task:
     return Task(number, fold, folder, name, groups)
 
 
+def check_number(number: int, path: Path) -> None:
+    """Raise MissingFileError if ``folds.json`` says that there is no such fold."""
+    document = path / "folds.json"
+    if not document.is_file():
+        return  # a fold's file may stand alone, as MIScnn 1.x wrote it
+    n_folds = count_folds(document)
+    if not 0 <= number < n_folds:
+        raise MissingFileError(
+            f"there is no fold {number} in {path}: folds are 0 … {n_folds - 1}, as split_folds has "
+            "prepared them"
+        )
+
+
+def check_same_split(folds: Sequence[Fold], path: Path) -> None:
+    """Raise ConfigurationError if folds of another split are finished."""
+    others = []
+    for folder in fold_folders(path):
+        if not (folder / RUN).is_file():
+            continue
+        before = read_run(folder / RUN)
+        trained = sorted([*before["training"], *before["inner_validation"]])
+        number = int(folder.name.removeprefix("fold_"))
+        now = folds[number] if number < len(folds) else Fold([], [])
+        if (trained, before["validation"]) != (sorted(now.training), list(now.validation)):
+            others.append(folder.name)
+    if others:
+        raise ConfigurationError(
+            f"{', '.join(others)} in {path} are finished, and of another split than this one. Keep "
+            f"theirs with splitter={str(path / 'folds.json')!r}, choose another evaluation_path, "
+            "or remove these folders"
+        )
+
+
 def finished_tasks(
     tasks: Sequence[Task], path: Path, model: EvaluatedModel, settings: Settings
 ) -> set[int]:
@@ -140,8 +173,8 @@ def finished_tasks(
     complaints = []
     sources = Sources(model.preprocessor.data_io.interface)
     for task in tasks if settings.resume else ():
-        done = (task.folder / _RUN).is_file()
-        file = task.folder / _RUN if done else task.training_folder / _PLAN
+        done = (task.folder / RUN).is_file()
+        file = task.folder / RUN if done else task.training_folder / _PLAN
         if not file.is_file():
             continue
         before = read_run(file)
@@ -221,18 +254,29 @@ def tell_finished(finished: Collection[int], n_folds: int, path: Path, verbose: 
 def discard_earlier(
     tasks: Sequence[Task], path: Path, finished: Collection[int], resume: bool
 ) -> None:
-    """Take away the marks and the trainings of earlier runs that this run does not go on with.
+    """Take away what earlier runs have left that this run does not go on with.
 
-    Otherwise a run that is broken off and resumed would take folds of the run before it.
+    Otherwise a run that is broken off and resumed would take folds of the run before it. Of a
+    run that begins anew nothing else stays either: it would be a mixture.
     """
+    if not resume:
+        lost = sum((folder / RUN).is_file() for folder in fold_folders(path))
+        if lost:
+            _log.warning(
+                "%s holds %d finished fold(s), which are discarded: this run begins anew; "
+                "resume=True would go on with them",
+                path, lost,
+            )  # fmt: skip
     kept = {task.folder for task in tasks if task.number in finished}
     going_on = {task.folder for task in tasks} - kept if resume else set()
     for folder in path.glob("fold_*"):
         forget_claim(folder)
         if folder not in kept:
-            (folder / _RUN).unlink(missing_ok=True)
+            (folder / RUN).unlink(missing_ok=True)
         if folder not in going_on:
             discard_trainings(folder)
+    if not resume:
+        discard_evaluation(path)
 
 
 def begin_training(task: Task, model: EvaluatedModel, settings: Settings) -> bool:

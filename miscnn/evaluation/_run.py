@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from miscnn.evaluation._claim import SupersededError, claimed, forget_claim
+from miscnn.evaluation._earlier import (
+    LAST_WEIGHTS,
+    PREDICTIONS,
+    RUN,
+    WEIGHTS,
+    discard_fold,
+)
 from miscnn.evaluation._results import FoldResult, write_run
 from miscnn.evaluation._resume import Task, begin_training, discard_training, discard_trainings
 from miscnn.evaluation._settings import Settings, keeps_checkpoints
@@ -28,8 +36,6 @@ from miscnn.neural_network._process import versions
 
 _log = logging.getLogger("miscnn.evaluation")
 
-_WEIGHTS = "model.keras"
-_LAST_WEIGHTS = "model.last.keras"
 _MOST_CLASSES_IN_A_TITLE = 3
 
 
@@ -76,7 +82,7 @@ def run(
     anything is written beside the checkpoints; it raises if the fold is no longer this process'.
     """
     number, path, scored = task.number, task.folder, task.subjects.validation
-    (path / "run.json").unlink(missing_ok=True)
+    (path / RUN).unlink(missing_ok=True)
     inner = task.inner_split(settings)
     details = task.plan(model, settings)
     _log.info(
@@ -89,6 +95,7 @@ def run(
     trained = time.perf_counter()
     check()
     path.mkdir(parents=True, exist_ok=True)
+    discard_fold(path, [index for side in task.subjects for index in side])
     history.to_tsv(path / "history.tsv")
     chosen = _has_chosen(task, inner, model)
     _keep_weights(task, chosen, model, settings)
@@ -115,6 +122,8 @@ def run(
         scores=scores,
     )
     if settings.draw_figures:
+        if settings.verbose:
+            tqdm.write(f"fold {number}: drawing", file=sys.stderr)  # where the bars are
         _draw(result, history, model, settings)
         check()
     write_run(
@@ -173,24 +182,13 @@ def _has_chosen(task: Task, inner: Fold, model: EvaluatedModel) -> bool:
 
 def _keep_weights(task: Task, chosen: bool, model: Any, settings: Settings) -> None:
     """Write the weights that predict, and the last ones if these are others."""
-    for name in (_WEIGHTS, _LAST_WEIGHTS):
-        _remove(task.folder / name)  # of an earlier run
     if not settings.save_models:
         return
-    model.dump(task.folder / _WEIGHTS)
+    model.dump(task.folder / WEIGHTS)
     if chosen and keeps_checkpoints(model):
         model.load_checkpoint(task.training_folder, "last")
-        model.dump(task.folder / _LAST_WEIGHTS)
+        model.dump(task.folder / LAST_WEIGHTS)
         model.load_checkpoint(task.training_folder, "best")
-
-
-def _remove(weights: Path) -> None:
-    if weights.is_dir():  # an ensemble's
-        from miscnn.neural_network.bundle import remove_folder  # slow to import
-
-        remove_folder(weights)
-    else:
-        weights.unlink(missing_ok=True)
 
 
 def _draw(result: FoldResult, history: Any, model: EvaluatedModel, settings: Settings) -> None:
@@ -199,8 +197,6 @@ def _draw(result: FoldResult, history: Any, model: EvaluatedModel, settings: Set
     The scores are on disk by now: a picture that fails must not end a run of many folds.
     """
     try:
-        for stale in result.path.glob("overlay.*"):  # of an earlier run, of other subjects
-            stale.unlink()
         history.plot(result.path / "training.png")
         for choice, index in chosen_subjects(result.scores, settings.overlays).items():
             _overlay(result, choice, index, model, settings)
@@ -214,7 +210,7 @@ def _overlay(
 ) -> None:
     from miscnn.evaluation.visualizer import overlay_gif, overlay_png
 
-    sample = load_predicted(model.preprocessor.data_io, index, result.path / "predictions")
+    sample = load_predicted(model.preprocessor.data_io, index, result.path / PREDICTIONS)
     scored = result.scores.select("dice", sample=index)
     if len(scored.rows) <= _MOST_CLASSES_IN_A_TITLE:
         dice = ", ".join(f"{row.class_name} {row.value:.3f}" for row in scored)

@@ -12,10 +12,10 @@ from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.evaluation._arrays import as_label_map, mask_of
 from miscnn.evaluation._boxes import extent, joint_box
-from miscnn.evaluation._subject import score_subject
+from miscnn.evaluation._subject import told_no_classes, volume_scores
 from miscnn.evaluation.scoring import Scoring
 from miscnn.evaluation.summary import ScoreRow
-from miscnn.exceptions import ConfigurationError, GridMismatchError, SampleError
+from miscnn.exceptions import ConfigurationError, GridMismatchError, LabelError, SampleError
 from miscnn.processing.regions import Regions
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def score_sample(
         If segmentation or prediction is missing.
     GridMismatchError
         If they have different shapes.
+    LabelError
+        If the prediction holds labels that are no classes.
     ConfigurationError
         If calibration is asked for, and there are no probabilities.
     """
@@ -126,6 +128,8 @@ def sample_scores(
             "(probabilities=), or score label maps without it"
         )
     truth, prediction = without_ignored(truth, prediction, sample.ignore_label)
+    if odd := told_no_classes(prediction, sample.classes):
+        raise LabelError(sample.index, odd)
     names = class_names_by_label(class_names, sample.classes)
     groups: dict[int, tuple[int, ...]] = {label: (label,) for label in range(1, sample.classes)}
     for number, (name, labels) in enumerate(regions.regions if regions else (), sample.classes):
@@ -151,7 +155,7 @@ def _volume_rows(subject: _Subject) -> list[ScoreRow]:
     ignored = _ignored(sample)
     return [
         subject.row(*found)
-        for found in score_subject(
+        for found in volume_scores(
             subject.truth,
             subject.prediction,
             sample.classes,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from miscnn.evaluation._arrays import (
@@ -20,6 +21,8 @@ from miscnn.evaluation._pair import Pair, Roi
 from miscnn.evaluation.scoring import Scoring
 from miscnn.exceptions import ConfigurationError
 
+_MOST_VALUES = 8
+
 
 class ClassScore(NamedTuple):
     """One score of one class."""
@@ -29,7 +32,23 @@ class ClassScore(NamedTuple):
     value: float
 
 
-def score_subject(
+def told_no_classes(prediction: NDArray[Any], classes: int) -> str:
+    """Tell which labels of a prediction are no classes; an empty text if all are."""
+    if prediction.size == 0 or prediction.max() < classes:
+        return ""
+    values, counts = np.unique(prediction[prediction >= classes], return_counts=True)
+    if not len(values):
+        return ""  # not a number, which is told elsewhere
+    shown = ", ".join(f"{value:g}" for value in values[:_MOST_VALUES])
+    more = f" and {len(values) - _MOST_VALUES} more" if len(values) > _MOST_VALUES else ""
+    return (
+        f"the prediction holds {shown}{more} in {counts.sum()} voxel(s), but the classes are "
+        f"0 … {classes - 1}; write the classes' numbers into it (1, not 255, for a mask of 0 and "
+        "255), or say what its values mean (label_values, where the segmentations have them too)"
+    )
+
+
+def volume_scores(
     truth: NDArray[Any],
     prediction: NDArray[Any],
     classes: int | Sequence[int],
@@ -40,38 +59,9 @@ def score_subject(
     scoring: Scoring | None = None,
     voxels: int | None = None,
 ) -> list[ClassScore]:
-    """Compute the scores of every class of one subject.
+    """Compute the scores of every class that need neither probabilities nor lesions.
 
-    Parameters
-    ----------
-    truth, prediction : ndarray of int
-        Label maps of one shape with 2 or 3 axes.
-    classes : int or sequence of int
-        Number of classes, background included: the labels 1 … classes − 1 are scored. Or the
-        labels to score.
-    spacing : sequence of float
-        Voxel size per axis in mm.
-    slice_axis : int, optional
-        Axis across the slices, for ``dice_roi``; without it (the spacing alone does not tell
-        which it is) and in 2D there is no ``dice_roi``.
-    regions : mapping of int to sequence of int, optional
-        Unions of labels to score besides, by the number that stands for their label in the result.
-    scoring : Scoring, optional
-        Which scores. Those of lesions and of probabilities are
-        :func:`~miscnn.evaluation.detailed_validation.score_sample`'s.
-    voxels : int, optional
-        Number of voxels that ``specificity`` is of, if some of the image do not count.
-
-    Returns
-    -------
-    list of ClassScore
-        ``(label, metric, value)``, class by class, the metrics in the order of :data:`METRICS`.
-
-    Raises
-    ------
-    ConfigurationError
-        If shapes, spacing or ``slice_axis`` do not fit, or a label map holds negative or
-        fractional values.
+    Arguments, order and errors are those of :func:`~miscnn.evaluation.score_subject`.
 
     Notes
     -----
@@ -93,6 +83,8 @@ def score_subject(
         truth, prediction, spacing = truth.T, prediction.T, spacing[::-1]
         slice_axis = None if slice_axis is None else truth.ndim - 1 - slice_axis
     groups = {**{label: (label,) for label in labels_to_score(classes)}, **regions}
+    if isinstance(classes, (int, np.integer)) and (odd := told_no_classes(prediction, classes)):
+        raise ConfigurationError(odd)
     if not any(0 in labels for labels in groups.values()):
         box = joint_box((extent(array) for array in (truth, prediction)), truth.ndim)
         truth, prediction = truth[box], prediction[box]

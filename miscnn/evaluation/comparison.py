@@ -13,6 +13,7 @@ import numpy as np
 
 from miscnn.evaluation._bootstrap import Resamples
 from miscnn.evaluation._comparison_tables import Comparison, Comparisons, adjusted
+from miscnn.evaluation._metrics import tolerance_of
 from miscnn.evaluation._paired import ClassComparison, Estimate, compare_class
 from miscnn.evaluation._scored import Scored, table_of
 from miscnn.evaluation._significance import CORRECTIONS
@@ -49,7 +50,7 @@ def compare(
         Such as that of ``cross_validation``. Each subject is paired with itself, whatever the
         order and the folds.
     metric : str
-        Name of the score.
+        Name of the score; ``"nsd"`` for the only surface Dice of the tables.
     seed : int
         Of the bootstrap.
     names : sequence of str
@@ -107,6 +108,11 @@ def compare(
     """
     if len(names) != 2 or isinstance(names, str):
         raise ConfigurationError(f"names must be two, one for each table, got {names!r}")
+    if not isinstance(metric, str):
+        raise ConfigurationError(
+            f"metric must be the name of one score, got {metric!r}; several: "
+            "compare_all({name: table, other: table}, [...]), which corrects for all of them"
+        )
     _check(confidence, n_resamples)
     found = _pair(table_a, table_b, metric, names, confidence, Resamples(seed, n_resamples))
     return adjusted([found], correction)[0]
@@ -176,6 +182,10 @@ def _pair(
 ) -> Comparison:
     """Compare two models; p values are not yet adjusted."""
     tables = [table_of(g, name) for g, name in zip((table_a, table_b), names, strict=True)]
+    if metric == "nsd":
+        # The first table decides, so that never two tolerances are compared.
+        only = [name for name in tables[0].metrics if tolerance_of(name) is not None]
+        metric = only[0] if len(only) == 1 else metric
     scores_a, scores_b = (
         _by_class(table, metric, name) for table, name in zip(tables, names, strict=True)
     )

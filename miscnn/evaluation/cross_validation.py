@@ -29,9 +29,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from miscnn.data_loading._indices import subject_of
 from miscnn.evaluation._parallel import in_parallel, packed, run_parallel
 from miscnn.evaluation._results import CrossValidationResult, FoldResult
 from miscnn.evaluation._resume import (
+    check_number,
+    check_same_split,
     discard_earlier,
     finished_tasks,
     single_task,
@@ -60,7 +63,15 @@ from miscnn.evaluation.splits import (
     write_fold,
     write_fold2disk,
 )
+from miscnn.exceptions import ConfigurationError
 from miscnn.neural_network._callback_copies import Callbacks
+
+_OF_PIPELINES = {
+    "slice-sorted": "splitter=SliceSortedKFold(k_fold)",
+    "stratified-volume": "splitter=StratifiedVolumeKFold(k_fold)",
+    "stratified-label": "splitter=StratifiedLabelKFold(k_fold)",
+    "random": "k_fold without a splitter",
+}
 
 __all__ = [
     "CrossValidationResult",
@@ -169,8 +180,9 @@ def cross_validation(
         of volumes, seed, class names, scoring and recipe (data
         interface, preprocessor without what it has learned, architecture, loss, learning rate,
         optimizer; as far as the model offers them).
-        Without it the marks and checkpoints of all folds of an earlier run are removed before
-        the first training, so that a later resume takes none of them. Of finished folds the
+        Without it what an earlier run has written into ``evaluation_path`` and the folders of
+        its folds is removed before the first training (files of yours stay); a warning in the
+        log tells how many finished folds these were. Of finished folds the
         callbacks are not compared (of interrupted ones their classes are), and of none the data
         themselves and the version of the library.
     max_minutes : float, optional
@@ -235,7 +247,7 @@ def cross_validation(
             result = CrossValidationResult(path, (*result.folds, fold))
             result.write()
     if draw_figures:
-        result.draw()
+        result.draw(verbose=verbose)
     return result
 
 
@@ -263,9 +275,16 @@ def split_folds(
     -------
     list of Fold
         ``(training, validation)`` indices, which :func:`run_fold` reads from the files.
+
+    Raises
+    ------
+    ConfigurationError
+        If they cannot be split so; or if folds of another split are finished in the folder.
     """
+    path = Path(evaluation_path)
     folds, name, patients = _make_folds(sample_list, k_fold, splitter, data_io, y, groups, seed)
-    _write_folds(folds, name, Path(evaluation_path), patients)
+    check_same_split(folds, path)
+    _write_folds(folds, name, path, patients)
     return folds
 
 
@@ -308,10 +327,11 @@ def run_fold(
     Raises
     ------
     MissingFileError
-        If the fold was not prepared.
+        If the fold was not prepared, or there is none of this number.
     """
     settings = Settings.of(locals())
     path = Path(evaluation_path)
+    check_number(fold, path)
     subjects = read_fold(fold_file(path, fold))
     task = single_task(fold, subjects, path)
     settings.check(model, [subjects], task.patients)
@@ -331,10 +351,21 @@ def _make_folds(
 ) -> tuple[list[Fold], str, dict[str, int] | None]:
     """Return the folds, by what they were made, and the patient of each index."""
     if isinstance(splitter, str | os.PathLike):
+        if splitter in _OF_PIPELINES and not os.path.exists(splitter):
+            raise ConfigurationError(
+                f"splitter={splitter!r} is a name of pipeline files, and here the path of a file "
+                f"of folds; write {_OF_PIPELINES[str(splitter)]}"
+            )
         splitter = SavedFolds(os.fspath(splitter))
     if splitter is None and groups is not None:
         splitter = GroupedKFold(k_fold, seed)
     if splitter is None:
+        n = len({subject_of(str(index)) for index in sample_list})
+        if not 2 <= k_fold <= n:
+            raise ConfigurationError(
+                f"k_fold is {k_fold}, and there are {n} subject(s); expected 2 … {n} folds, as "
+                "every fold validates one at least"
+            )
         from sklearn.model_selection import KFold  # slow to import, and not always needed
 
         splitter = KFold(k_fold, shuffle=True, random_state=seed)

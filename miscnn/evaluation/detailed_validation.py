@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from miscnn._text import write_tsv
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
+from miscnn.evaluation._prediction_grid import on_image_grid
 from miscnn.evaluation._probabilities import predict_with_probabilities, read_probabilities
 from miscnn.evaluation._sample_scores import (
     ClassNames,
@@ -28,9 +30,10 @@ from miscnn.evaluation.preview import FOLDER as PREVIEWS
 from miscnn.evaluation.preview import preview_name, write_preview
 from miscnn.evaluation.scores import dice
 from miscnn.evaluation.scoring import Scoring
-from miscnn.evaluation.summary import GROUPINGS, ScoreTable
+from miscnn.evaluation.summary import GROUPINGS, ScoreTable, summarise
 
 __all__ = [
+    "NOT_SCORED",
     "ClassNames",
     "EvaluatedModel",
     "EvaluationData",
@@ -43,9 +46,13 @@ __all__ = [
     "names_or_those_of_the_data",
     "score_sample",
     "without_ignored",
+    "write_not_scored",
     "write_scores",
     "write_tables",
 ]
+
+NOT_SCORED = "not_scored.tsv"
+"""Table of the subjects without scores (sample, reason); there is none if all have them."""
 
 
 class EvaluationInterface(Protocol):
@@ -226,6 +233,7 @@ def write_tables(found: Sequence[SampleScores], folder: Path, scoring: Scoring) 
     """
     table = ScoreTable([row for each in found for row in each.rows])
     write_scores(table, folder)
+    write_not_scored({}, folder)
     lesions = LesionTable([row for each in found for row in each.lesions])
     calibration = CalibrationTable([row for each in found for row in each.calibration])
     for wanted, name, more in (
@@ -239,17 +247,38 @@ def write_tables(found: Sequence[SampleScores], folder: Path, scoring: Scoring) 
     return table
 
 
+def write_not_scored(reasons: Mapping[str, str], folder: Path) -> None:
+    """Write who was not scored, and why; remove the table of an earlier run if all were."""
+    if reasons:
+        write_tsv(folder / NOT_SCORED, ("sample", "reason"), reasons.items())
+    else:
+        (folder / NOT_SCORED).unlink(missing_ok=True)
+
+
 def write_scores(table: ScoreTable, folder: Path, seed: int = 0) -> None:
     """Write the tidy table, the wide one and the summary, with all groupings, of subjects."""
     table.to_tsv(folder / "scores.tsv")
     table.to_wide_tsv(folder / "detailed_validation.tsv")
-    table.summary_by(GROUPINGS, seed).to_tsv(folder / "summary.tsv")
+    # Tables of earlier runs may lack the volumes that groups by size need.
+    summarise(table.rows, GROUPINGS, seed).to_tsv(folder / "summary.tsv")
 
 
 def load_predicted(data_io: EvaluationData, index: str, output_path: str | Path) -> Sample:
-    """Read a subject with its segmentation and the prediction saved to ``output_path``."""
+    """Read a subject with its segmentation and the prediction saved to ``output_path``.
+
+    A prediction whose axes are stored in another order or direction is turned to the image's.
+
+    Raises
+    ------
+    GridMismatchError
+        If its file says that it lies elsewhere than the image.
+    """
+    # The smaller one first: a missing prediction costs no image.
+    prediction = data_io.load_prediction(index, output_path)
     sample = data_io.sample_loader(index, load_seg=True)
-    sample.add_prediction(data_io.load_prediction(index, output_path))
+    sample.add_prediction(
+        on_image_grid(prediction, data_io.interface, index, Path(output_path), sample.geometry)
+    )
     return sample
 
 

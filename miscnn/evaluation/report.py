@@ -25,6 +25,7 @@ from miscnn.evaluation._report_tables import (
     details,
     grouped_tables,
     html_of,
+    not_scored_note,
     run_table,
     subject_table,
     summary_table,
@@ -169,7 +170,8 @@ class _Page:
             groups=self.groups,
             pictures=_grid(self.pictures["scores"]),
             sections=self._sections(),
-            notes="".join(f'<p class="warning">{escape(each)}</p>' for each in source.notes),
+            notes=not_scored_note(source)
+            + "".join(f'<p class="warning">{escape(each)}</p>' for each in source.notes),
             viewer_note=f"<p>{escape(note + self._viewer_note(viewers, reasons))}</p>",
             choice=class_choice(source.scores.classes),
             subjects=subjects,

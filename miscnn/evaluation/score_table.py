@@ -135,12 +135,37 @@ class ScoreTable:
         label: int | None = None,
         fold: int | None = None,
         sample: str | None = None,
+        *,
+        samples: Iterable[str] | None = None,
     ) -> ScoreTable:
-        """Return the rows that agree with all that is given."""
+        """Return the rows that agree with all that is given.
+
+        Parameters
+        ----------
+        metric : str, optional
+        label, fold : int, optional
+        sample : str, optional
+            Index of a subject.
+        samples : iterable of str, optional
+            Indices of several.
+
+        Raises
+        ------
+        ConfigurationError
+            If ``samples`` is a single text.
+        """
+        if isinstance(samples, str):
+            raise ConfigurationError(
+                f"samples must hold indices of subjects, got {samples!r}; one subject: sample="
+            )
+        chosen = None if samples is None else set(samples)
         wanted = {"metric": metric, "label": label, "fold": fold, "sample": sample}
         given = {name: value for name, value in wanted.items() if value is not None}
         return ScoreTable(
-            row for row in self.rows if all(getattr(row, n) == v for n, v in given.items())
+            row
+            for row in self.rows
+            if all(getattr(row, n) == v for n, v in given.items())
+            and (chosen is None or row.sample in chosen)
         )
 
     def values(
@@ -185,30 +210,40 @@ class ScoreTable:
 
     # The summary is made of this table's rows, so that its module needs this one.
 
-    def summary(self, seed: int = 0) -> Summary:
+    def summary(self, seed: int = 0, *, metrics: Sequence[str] | None = None) -> Summary:
         """Summarise every score of every class, over all subjects and per fold.
 
         Parameters
         ----------
         seed : int
             Of the bootstrap.
+        metrics : sequence of str, optional
+            Names of the scores to summarise. Default: all.
+
+        Raises
+        ------
+        ConfigurationError
+            If the table lacks one of ``metrics``.
         """
         from miscnn.evaluation.summary import summarise
 
-        return summarise(self.rows, ("fold",), seed)
+        return summarise(self.rows, ("fold",), seed, metrics=metrics)
 
     def summary_by(
         self,
         by: str | Sequence[str],
         seed: int = 0,
         edges: Sequence[float] | None = None,
+        *,
+        metrics: Sequence[str] | None = None,
     ) -> Summary:
         """Summarise every score of every class over all subjects, and by groups of subjects.
 
         Parameters
         ----------
         by : str, or sequence of str
-            ``"fold"``; ``"slice_thickness"`` (mm); ``"n_slices"``; or ``"size"``: the true
+            ``"fold"``; ``"slice_thickness"`` (mm; or ``"slice_thickness_mm"``, as the column is
+            called); ``"n_slices"``; or ``"size"``: the true
             volume of the class in the subject, in ml (area in mm² for images), from the score
             ``volume_truth_ml`` of this table. Several: one grouping after the other.
         seed : int
@@ -220,23 +255,30 @@ class ScoreTable:
             since headers hold 3.0000002 for 3 mm. Default: 1.5, 3 and 5 mm of slice thickness (thin
             sections, and the usual thicker ones; our choice), and for the others the values
             that divide the subjects into thirds. Sizes are divided class by class.
+        metrics : sequence of str, optional
+            Names of the scores to summarise. Default: all. The groups stay those of all.
 
         Returns
         -------
         Summary
             The rows over all subjects (``group`` is ``""``), then those of the groups. Every
             subject is in one group of each grouping: ``thickness unknown`` for images, and for
-            sizes ``absent`` where the truth lacks the class, ``size unknown`` where the table
-            has no volume. Groups without subjects are not listed.
+            sizes ``absent`` where the truth lacks the class, ``size unknown`` where it has
+            no volume. Groups without subjects are not listed.
 
         Raises
         ------
         ConfigurationError
-            If there is no such grouping, or the edges are not ascending or not asked for.
+            If there is no such grouping, the edges are not ascending or not asked for, the table
+            lacks one of ``metrics``, or has no volumes to group by size.
         """
+        from miscnn.evaluation._grouping import check_sizes, groupings
         from miscnn.evaluation.summary import summarise
 
-        return summarise(self.rows, (by,) if isinstance(by, str) else tuple(by), seed, edges)
+        names = groupings(by)
+        if "size" in names:
+            check_sizes(self.metrics)
+        return summarise(self.rows, names, seed, edges, metrics)
 
     def _repr_html_(self) -> str:
         """Return the summary for notebooks, and how many scores it is made from."""

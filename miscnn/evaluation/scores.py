@@ -36,7 +36,8 @@ from miscnn.evaluation._arrays import (
 from miscnn.evaluation._counts import UNDEFINED, Counts, counts_of
 from miscnn.evaluation._metrics import METRICS, STANDARD_METRICS, Metric, metric_of
 from miscnn.evaluation._pair import Pair
-from miscnn.evaluation._subject import ClassScore, score_subject
+from miscnn.evaluation._subject import ClassScore
+from miscnn.evaluation._subject_scores import score_subject
 from miscnn.exceptions import ConfigurationError
 
 __all__ = [

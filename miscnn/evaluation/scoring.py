@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from miscnn.evaluation._metrics import SCORED, STANDARD_METRICS, nsd_name, tolerance_of
+from miscnn.evaluation._metrics import (
+    SCORED,
+    STANDARD_METRICS,
+    VOLUMES,
+    nsd_name,
+    tolerance_of,
+)
 from miscnn.exceptions import ConfigurationError
 
 
@@ -21,7 +27,8 @@ class Scoring:
         Names of scores (:data:`miscnn.evaluation.scores.METRICS`); ``"nsd"`` stands for the
         surface Dice at all of ``nsd_tolerances_mm``, ``"nsd_1.5mm"`` for that at one tolerance,
         ``"all"`` for everything. Default: all but ``boundary_iou`` and ``cldice``, which take
-        longer than all others together. Volumes stand for the areas of 2D images, too.
+        longer than all others together. Volumes (the areas of 2D images) are always computed:
+        groups by size need them.
     nsd_tolerances_mm : sequence of float
         Tolerances of the surface Dice. 2 mm is a choice of ours: take what two experts differ by.
     boundary_width_mm : float, optional
@@ -42,7 +49,7 @@ class Scoring:
     Examples
     --------
     >>> Scoring(metrics=("dice", "nsd"), nsd_tolerances_mm=(1, 2.5)).names
-    ('dice', 'nsd_1mm', 'nsd_2.5mm')
+    ('dice', 'nsd_1mm', 'nsd_2.5mm', 'volume_truth_ml', 'volume_prediction_ml')
     """
 
     metrics: tuple[str, ...] | None = None
@@ -92,7 +99,7 @@ class Scoring:
         for name in SCORED:
             if tolerance_of(name) is not None:  # the place of all of them
                 names.extend(nsd_name(tolerance) for tolerance in sorted(tolerances))
-            elif name in wanted:
+            elif name in wanted or name in VOLUMES:
                 names.append(name)
         return tuple(names)
 

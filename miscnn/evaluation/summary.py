@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from miscnn._text import aligned, html_table, number, shortened, write_tsv
 from miscnn.evaluation._bootstrap import Resamples, bootstrap_interval
 from miscnn.evaluation._grouping import GROUPINGS, Group, groups_by
+from miscnn.evaluation._metrics import in_order, metric_of
 from miscnn.evaluation.score_table import ScoreRow, ScoreTable
-from miscnn.evaluation.scores import METRICS, metric_of
 from miscnn.exceptions import ConfigurationError
 
 __all__ = [
@@ -45,6 +45,8 @@ _SUMMARY_HEADER = (
 _FIGURES = ("n", "mean", "sd", "median", "IQR", "worst", "95 % CI", "nan", "inf")
 _WIDTH = 100
 _MOST_FOLDS_PRINTED = 8
+_FEWEST_VALUES = 5
+"""The fewest whose intervals have been measured: docs/explanation/statistics.md."""
 _NAN = float("nan")
 
 
@@ -70,7 +72,7 @@ class SummaryRow:
         are good, the highest if low ones are, the largest magnitude if zero is best; NaN for
         quantities that are no judgement.
     worst_sample : str
-        Index of the subject with the worst value.
+        Index of the subject with the worst value; empty where several values are all as bad.
     ci_low, ci_high : float
         95 % confidence interval of the mean over the finite values (:func:`bootstrap_interval`).
     by, group : str
@@ -231,6 +233,9 @@ class Summary:
             notes.append(
                 "inf: how many are infinite (one side empty): in median, IQR and worst only."
             )
+        grouped = any(row.group and row.by != "fold" for row in self.rows)
+        shown = (r for r in self.rows if (grouped or not r.group) and not np.isnan(r.ci_low))
+        notes += rough_intervals([r.n - r.n_undefined - r.n_infinite for r in shown])
         return ["", *notes] if notes else []
 
 
@@ -248,17 +253,25 @@ def summarise(
     by: Sequence[str] = (),
     seed: int = 0,
     edges: Sequence[float] | None = None,
+    metrics: Sequence[str] | None = None,
 ) -> Summary:
     """Summarise scores over all subjects and by groups (see :meth:`ScoreTable.summary_by`)."""
     if edges is not None and len(by) != 1:
         raise ConfigurationError(f"edges belong to one grouping, got {len(by)}: {', '.join(by)}")
-    metrics = dict.fromkeys([*METRICS, *(row.metric for row in rows)])
-    order = {name: position for position, name in enumerate(metrics)}
+    held = in_order(row.metric for row in rows)
+    order = {name: position for position, name in enumerate(held)}
+    wanted = held if metrics is None else [metrics] if isinstance(metrics, str) else metrics
+    if missing := [name for name in wanted if name not in order]:
+        raise ConfigurationError(
+            f"the table holds no {', '.join(map(repr, missing))}; it holds "
+            f"{', '.join(held) or 'nothing'}"
+        )
+    chosen = [row for row in rows if row.metric in wanted]
     members: dict[_Key, list[ScoreRow]] = {}
     names: dict[_Key, tuple[str, Group]] = {}
     for number_of, name in enumerate(("", *dict.fromkeys(by))):
         group_of = groups_by(name, rows, edges) if name else lambda _: Group(0, "")
-        for row in rows:
+        for row in chosen:
             group = group_of(row)
             key = _Key(number_of, group.position, row.label, order[row.metric])
             members.setdefault(key, []).append(row)
@@ -298,7 +311,7 @@ def _summarise(rows: Sequence[ScoreRow], by: str, group: Group, resamples: Resam
         q25=_quantile(defined, 0.25),
         q75=_quantile(defined, 0.75),
         worst=_NAN if worst is None else float(values[worst]),
-        worst_sample="" if worst is None else rows[worst].sample,
+        worst_sample=worst_sample(values, rows[0].metric, [row.sample for row in rows]),
         ci_low=interval[0],
         ci_high=interval[1],
         by=by,
@@ -321,11 +334,35 @@ def _quantile(values: NDArray[np.float64], share: float) -> float:
 
 def worst_position(values: NDArray[np.float64], metric: str) -> int | None:
     """Return where the worst value stands; None if there is none, or the score judges nothing."""
+    badness = _badness(values, metric)
+    return None if badness is None else int(np.nanargmax(badness))
+
+
+def worst_sample(values: NDArray[np.float64], metric: str, samples: Sequence[str]) -> str:
+    """Return whose value is the worst; empty if nobody's is, or several are all equally bad."""
+    badness = _badness(values, metric)
+    if badness is None:
+        return ""
+    defined = badness[~np.isnan(badness)]
+    tied = defined.size > 1 and bool((defined == defined[0]).all())
+    return "" if tied else samples[int(np.nanargmax(badness))]
+
+
+def _badness(values: NDArray[np.float64], metric: str) -> NDArray[np.float64] | None:
     best = metric_of(metric).best
     if best == "none" or bool(np.isnan(values).all()):
         return None
-    badness = {"high": -values, "low": values, "zero": np.abs(values)}[best]
-    return int(np.nanargmax(badness))
+    return {"high": -values, "low": values, "zero": np.abs(values)}[best]
+
+
+def rough_intervals(sizes: Sequence[int]) -> list[str]:
+    """Return a note on intervals of very few values, given how many values each is of."""
+    few = [size for size in sizes if size < _FEWEST_VALUES]
+    if not few:
+        return []
+    least = "" if min(few) == max(few) else f"{min(few)} to "
+    told = f"{len(few)} interval(s) of fewer than {_FEWEST_VALUES} values"
+    return [f"CI: {told} ({least}{max(few)}): rough."]
 
 
 def _class_and_metric(rows: Sequence[SummaryRow]) -> Callable[[SummaryRow], tuple[int, int]]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from miscnn._colours import CLASS_COLOURS, PLAIN
+
 VALIDATION = "val_"
 VOLUMES = "val_volume_"
 _RATE = "learning_rate"
@@ -14,9 +16,7 @@ _NO_SCORES = (_RATE, "seconds")
 # A line through fewer points than this is drawn with the points.
 _FEW = 30
 
-# Okabe and Ito's colours, which colour-blind readers tell apart. Black is for means.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_BLACK = "#000000"
+_BLACK = "#000000"  # for means
 _GREY = "#555555"
 _WIDE = 5.0  # inches
 _NARROW = 3.2
@@ -47,6 +47,7 @@ def draw(history: Mapping[str, Sequence[float]], epochs: int) -> Any:
     if rate[0]:
         axes[-1].plot(*rate, color=_GREY, marker=_marker(rate[0], epochs))
         _style.heading(axes[-1], "learning rate")
+        _style.from_zero(axes[-1], rate[1])
         axes[-1].yaxis.set_major_formatter(lambda value, _: f"{value:.6g}")
     for axis in axes:
         _finish(axis, epochs)
@@ -125,8 +126,10 @@ def _colours(names: Sequence[str]) -> dict[str, Any]:
     """Return a colour for each name: black for a mean among others."""
     means = [name for name in names if name.startswith("mean")] if len(names) > 1 else []
     others = [name for name in names if name not in means[:1]]
-    if len(others) <= len(_COLOURS):
-        palette: list[Any] = list(_COLOURS[: len(others)])
+    if len(others) <= 1 and not means:
+        palette: list[Any] = [PLAIN] * len(others)
+    elif len(others) <= len(CLASS_COLOURS):
+        palette = list(CLASS_COLOURS[: len(others)])
     else:
         from matplotlib import colormaps
 

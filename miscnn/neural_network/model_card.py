@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.colors import to_hex
 
+from miscnn._colours import CLASS_COLOURS
 from miscnn._text import number
-from miscnn.data_loading._drawing import COLOURS
 from miscnn.data_loading.interfaces.base import DataInterface
 from miscnn.exceptions import ConfigurationError
 
@@ -95,7 +95,7 @@ def label_table(interface: DataInterface, card: ModelCard) -> list[dict[str, Any
 
 def _colour(label: int) -> str | None:
     """Return the colour of a class in overlays; the background has none."""
-    return COLOURS[(label - 1) % len(COLOURS)].lower() if label else None
+    return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)].lower() if label else None
 
 
 def _colours(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from miscnn._colours import CLASS_COLOURS as COLOURS
 from miscnn.data_loading import montage as module
-from miscnn.data_loading._drawing import COLOURS
 from miscnn.data_loading.data_io import DataIO
 from miscnn.data_loading.interfaces import DictionaryInterface
 from miscnn.data_loading.montage import montage

@@ -343,6 +343,15 @@ def test_all_pairs_classes_and_scores_are_one_family(
         "dice", "hd95_mm",
     ]  # fmt: skip
     assert "p: holm, for 12 test(s) of each kind." in text
+    head, _, first, second = text.splitlines()[:4]
+    assert head.endswith("p (Holm)")
+    row = rows[0]
+    assert first.split()[4:9] == [
+        "mean", "10", *(f"{v:.3f}" for v in (row.mean_a, row.mean_b, row.mean_difference.value)),
+    ]  # fmt: skip
+    assert second.split()[:4] == [
+        "sd", *(f"{v:.3f}" for v in (row.sd_a, row.sd_b, row.sd_ratio.value)),
+    ]  # fmt: skip
     found.to_tsv(tmp_path / "all.tsv")
     with (tmp_path / "all.tsv").open() as file:
         lines = list(csv.DictReader(file, delimiter="\t"))
@@ -352,7 +361,7 @@ def test_all_pairs_classes_and_scores_are_one_family(
     assert float(lines[3]["p_spread_adjusted"]) == rows[3].p_spread_adjusted
 
     html = found._repr_html_()
-    assert html.count("<tr") == 13
+    assert html.count("<tr") == 25  # a head, and two lines of each
     assert html.count("MSD-Net") == 8
 
 
@@ -375,6 +384,37 @@ def test_printed_comparisons_fit_the_screen(values: list[float], name: str) -> N
     found = compare_all(tables, n_resamples=100)
     for text in (str(found), str(found.comparisons[0])):
         assert max(map(len, text.split("\n"))) <= 100
+
+
+def test_one_metric_by_one_name(rng: np.random.Generator) -> None:
+    a, b = (table(rng.beta(9, 1, 6), metric="nsd_2mm") for _ in range(2))
+    assert compare(a, b, "nsd", n_resamples=100) == compare(a, b, "nsd_2mm", n_resamples=100)
+    more = a + table(rng.beta(9, 1, 6), metric="nsd_1mm")
+    with pytest.raises(ConfigurationError, match="'a' holds no 'nsd'; it holds nsd_2mm, nsd_1mm"):
+        compare(more, b, "nsd")
+    other = table(rng.beta(9, 1, 6), metric="nsd_1mm")
+    with pytest.raises(ConfigurationError, match="'b' holds no 'nsd_2mm'; it holds nsd_1mm"):
+        compare(a, other, "nsd")
+    with pytest.raises(ConfigurationError, match=r"got \['dice', 'hd_mm'\]; several: compare_all"):
+        compare(a, b, ["dice", "hd_mm"])  # type: ignore[arg-type]
+
+
+def test_heading_of_p_names_the_correction_and_few_pairs_are_told() -> None:
+    a, b = table([0.5, 0.6, 0.8, 0.9]), table([0.4, 0.6, 0.7, 0.5])
+    for correction, heading in (("holm", "p (Holm)"), ("benjamini-hochberg", "p (BH)"),
+                                ("none", " p")):  # fmt: skip
+        one = compare(a, b, correction=correction, n_resamples=100)
+        several_ = compare_all({"a": a, "b": b}, correction=correction, n_resamples=100)
+        assert str(one).splitlines()[2].endswith(heading)
+        assert str(several_).splitlines()[0].endswith(heading)
+        for found in (one, several_):
+            assert "CI: 1 interval(s) of fewer than 5 values (4)" in str(found)
+
+
+def test_nobody_is_worst_where_all_are_equal() -> None:
+    row = compare(table([1.0, 1.0, 1.0]), table([0.9, 0.8, 1.0])).row(1)
+    assert (row.worst_a, row.worst_sample_a) == (1.0, "")
+    assert (row.worst_b, row.worst_sample_b) == (0.8, "case_01")
 
 
 def test_comparison_in_notebooks(rng: np.random.Generator) -> None:

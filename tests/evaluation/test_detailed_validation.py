@@ -21,10 +21,10 @@ from miscnn.evaluation import (
 )
 from miscnn.evaluation.detailed_validation import class_names_by_label, compute_dice
 from miscnn.evaluation.preview import read_preview
-from miscnn.evaluation.scores import dice
+from miscnn.evaluation.scores import dice, score_subject
 from miscnn.evaluation.scoring import Scoring
 from miscnn.evaluation.summary import GROUPINGS
-from miscnn.exceptions import ConfigurationError, GridMismatchError, SampleError
+from miscnn.exceptions import ConfigurationError, GridMismatchError, LabelError, SampleError
 
 from .conftest import FakeModel
 
@@ -116,6 +116,30 @@ def test_what_cannot_be_scored_is_named() -> None:
         score_sample(sample)
 
 
+def test_labels_that_are_no_classes_are_refused() -> None:
+    truth = np.zeros((4, 4, 4), dtype=np.uint8)
+    truth[0] = 1
+    mask = truth * np.uint8(255)
+    sample = Sample("s7", np.zeros((4, 4, 4)), 1, 2)
+    sample.add_segmentation(truth)
+    sample.add_prediction(mask)
+    with pytest.raises(LabelError, match=r"'s7': .*holds 255 in 16 voxel.*classes are 0 … 1;"):
+        score_sample(sample)
+    with pytest.raises(ConfigurationError, match=r"holds 255 in 16 voxel"):
+        score_subject(truth, mask, 2, (1, 1, 1))
+    # Of labels that one lists, others are none of one's business.
+    (found,) = score_subject(truth, mask, [1], (1, 1, 1), scoring=Scoring(metrics=("dice",)))[:1]
+    assert found.value == 0
+    # The ignore label is the truth's; where that has it, predictions do not count.
+    ignoring = Sample("s7", np.zeros((4, 4, 4)), 1, 2, ignore_label=255)
+    ignoring.add_segmentation(np.where(mask == 255, mask, truth))
+    ignoring.add_prediction(mask)
+    assert score_sample(ignoring)
+    mask[3, 3, 3] = 255
+    with pytest.raises(LabelError, match=r"holds 255 in 1 voxel"):
+        score_sample(ignoring)
+
+
 def test_names_of_classes() -> None:
     assert class_names_by_label(None, 2) == {0: "class-0", 1: "class-1"}
     assert class_names_by_label(("bg", "liver"), 2) == {0: "bg", 1: "liver"}
@@ -175,7 +199,8 @@ def test_lesions_and_calibration(probable: ProbableModel, tmp_path: Path) -> Non
         ["case_0", "case_2"], probable, tmp_path, scoring=scoring, verbose=0
     )
     assert {row.metric for row in table} == {
-        "dice", "n_lesions_truth", "n_lesions_prediction", "lesion_tp", "lesion_fp", "lesion_fn",
+        "dice", "volume_truth_ml", "volume_prediction_ml",
+        "n_lesions_truth", "n_lesions_prediction", "lesion_tp", "lesion_fp", "lesion_fn",
         "lesion_sensitivity", "lesion_precision", "lesion_f1", "panoptic_quality", "ece", "brier",
     }  # fmt: skip
     found = {(row.sample, row.label, row.metric): row.value for row in table}

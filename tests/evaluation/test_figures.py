@@ -169,9 +169,9 @@ def test_pairs_are_joined_by_lines() -> None:
     lines = [line for line in axes.lines if line.get_marker() == "o"]
     drawn = {(line.get_color(), tuple(np.round(line.get_ydata(), 3))) for line in lines}
     assert drawn == {
-        (PALETTE[0], (0.5, 0.6)),
-        (PALETTE[0], (0.9, 0.95)),
-        (PALETTE[5], (0.6, 0.5)),
+        ("#2166AC", (0.5, 0.6)),
+        ("#2166AC", (0.9, 0.95)),
+        ("#B2182B", (0.6, 0.5)),
         ("0.5", (0.7, 0.7)),
     }
     (mean,) = [line for line in axes.lines if line.get_marker() == "D"]

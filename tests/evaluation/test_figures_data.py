@@ -97,6 +97,20 @@ def test_unreadable_subjects_are_counted_and_named(
     assert "'b'" in caplog.text
 
 
+def test_classes_are_called_as_in_tables_or_as_one_likes(data_io: DataIO) -> None:
+    def names(**options: Any) -> tuple[list[str], list[str]]:
+        ticks = class_frequencies(data_io, verbose=0, **options).axes[0].get_yticklabels()
+        (legend,) = histograms(data_io, indices=["b"], **options).legends
+        keys = [t.get_text().split("\n")[0] for t in legend.get_texts()]
+        return [t.get_text() for t in ticks], keys
+
+    assert names() == (["Luft", "Niere $", "Tumor"],) * 2
+    assert names(class_names=("air", "kidney", "tumour")) == (["air", "kidney", "tumour"],) * 2
+    assert names(class_names={2: "tumour"}) == (["background", "class-1", "tumour"],) * 2
+    data_io.interface.class_names = None
+    assert names() == (["background", "class-1", "class-2"],) * 2
+
+
 def histograms(io: DataIO, **options: Any) -> Any:
     return intensity_histograms(io, verbose=0, **options)
 
@@ -116,7 +130,7 @@ def test_histograms_are_densities_of_each_class() -> None:
         centre = (edges[:-1] + edges[1:]) / 2
         assert (density * np.diff(edges) * centre).sum() == pytest.approx(mean, abs=1.0)
     assert axes.get_xlabel() == "HU"
-    assert figure.get_supxlabel().startswith("shaded: 99 % of the foreground, ")
+    assert figure.get_supxlabel().startswith("shaded: 99 % of the foreground of a typical")
     low, high = np.percentile(image[truth == 1], (0.5, 99.5))
     (shade,) = [p for p in axes.patches if not hasattr(p, "get_data")]
     assert shade.get_x() == pytest.approx(low, rel=1e-5)
@@ -151,13 +165,27 @@ def test_images_of_another_scale_do_not_hide_the_others() -> None:
     rng = np.random.default_rng(0)
     truth = np.ones((10, 10, 10), np.uint8)
     samples = {str(k): (rng.normal(500, 50, (10, 10, 10)), truth) for k in range(5)}
-    samples["4"] = (samples["4"][0] * 1000, truth)
+    samples |= {f"scan {k}": (samples["4"][0] * 1000, truth) for k in range(5)}
+    samples |= {str(k): samples["0"] for k in range(5, 10)}
     figure = histograms(data_set(samples, classes=2))
     low, high = figure.axes[0].get_xlim()
     assert 250 < low < 450
     assert 550 < high < 750
-    assert "1 of 5 subjects lie outside for the most part" in figure.get_supxlabel()
-    assert "% of the voxels lie outside" in figure.get_supxlabel()
+    told = figure.get_supxlabel().replace("\n", " ")
+    assert told.endswith(
+        "; 5 of 15 subjects lie outside for the most part: scan 0, scan 1, scan 2, scan 3, …"
+    )
+    assert " % of the voxels lie outside of the figure" in told
+    (shade,) = [p for p in figure.axes[0].patches if not hasattr(p, "get_data")]
+    assert low < shade.get_x() < 450
+    assert 550 < shade.get_x() + shade.get_width() < high
+    few = histograms(data_set({k: samples[k] for k in ("0", "1", "scan 0")}, classes=2))
+    assert few.get_supxlabel().replace("\n", " ").endswith("for the most part: scan 0")
+    figure.draw_without_rendering()
+    (text,) = [t for t in figure.texts if t.get_text() == figure.get_supxlabel()]
+    extent = text.get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.x1
 
 
 def test_without_segmentations_all_voxels_are_shown(data_io: DataIO) -> None:

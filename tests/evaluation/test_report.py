@@ -389,3 +389,20 @@ def test_ranges_have_no_negative_zero(tmp_path: Path) -> None:
         for k, value in enumerate((-0.0001, -0.0002, -0.0001, 0.1))
     ).to_tsv(tmp_path / "scores.tsv")
     assert "-0.000" not in text_of(write_report(tmp_path))
+
+
+def test_who_was_not_scored_is_told(scored_folder: Path, no_pictures: None) -> None:
+    assert "not scored" not in text_of(write_report(scored_folder))
+    gone = [f"gone_{k}" for k in range(6)]
+    lines = [f"{name}\t{'no prediction' if k else XSS}" for k, name in enumerate(gone)]
+    (scored_folder / "not_scored.tsv").write_text("\n".join(["sample\treason", *lines]) + "\n")
+    page = write_report(scored_folder)
+    told = text_of(page)
+    summary = "6 of 9 subjects were not scored: gone_0, gone_1, gone_2, gone_3, gone_4, …"
+    assert told.index(summary) < told.index("|Summary|")
+    assert "|gone_5|: no prediction|" in told
+    assert XSS in told
+    assert XSS not in page.read_text("utf-8")
+    (scored_folder / "not_scored.tsv").write_text("sample\treason\nalone\n")
+    with pytest.raises(DamagedFileError, match=r"not_scored\.tsv"):
+        write_report(scored_folder)

@@ -220,7 +220,7 @@ def test_names_are_text_and_errors_have_colours(browser: Any, file: Path) -> Non
     for _ in range(2):
         canvas.press("ArrowUp")
     # the prediction lies two voxels further along x: 4 and 5 are missed, 12 and 13 added
-    for x, colour in ((5, (0xD5, 0x5E, 0)), (12, (0x56, 0xB4, 0xE9))):
+    for x, colour in ((5, (0xFF, 0xE1, 0x1A)), (12, (0xE5, 0x30, 0x4A))):
         found = visit.pixel(1 - (x + 0.5) / 20, 1 - 8.5 / 24)
         assert found == pytest.approx([0.6 * 64 + 0.4 * c for c in colour], abs=2)
     visit.page.get_by_role("button", name="Next subject").click()
@@ -364,9 +364,9 @@ def test_of_many_classes_those_of_the_slice_are_told(browser: Any, tmp_path: Pat
     canvas = visit.page.locator(".mv-canvas")
     canvas.press("Home")
     legend = visit.page.locator(".mv-legend li")
-    assert legend.all_inner_texts()[:2] == ["class 1", "class 2"]
+    assert legend.all_inner_texts()[:2] == ["class-1", "class-2"]
     canvas.press("End")
-    assert legend.all_inner_texts()[:2] == ["class 11", "class 12"]
+    assert legend.all_inner_texts()[:2] == ["class-11", "class-12"]
     assert "colours repeat" in legend.all_inner_texts()[2]
     visit.done(tmp_path / "slices.html")
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from miscnn.evaluation import _metrics, scores, scoring
+from miscnn.evaluation.lesions import lesion_scores
 from miscnn.evaluation.scores import (
     average_symmetric_surface_distance,
     boundary_iou,
@@ -69,7 +70,8 @@ def test_surface_scores_equal_brute_force(
     scoring = Scoring(metrics=(*expected, "nsd"), nsd_tolerances_mm=(tolerance,))
     found = score_subject(truth, prediction, 2, spacing, scoring=scoring)
     near = slow.within(tolerance)
-    assert [row.value for row in found] == pytest.approx([*expected.values(), near], abs=1e-6)
+    values = [row.value for row in found if "truth" not in row.metric and "pred" not in row.metric]
+    assert values == pytest.approx([*expected.values(), near], abs=1e-6)
     assert hausdorff_distance(truth, prediction, spacing) == found[0].value
     assert hausdorff_distance_95(truth, prediction, spacing) == found[1].value
     assert average_symmetric_surface_distance(truth, prediction, spacing) == found[2].value
@@ -143,6 +145,25 @@ def test_scores_of_a_subject_equal_those_of_its_masks(
     for label, metric, value in rows:
         expected = functions[metric](maps[0] == label, maps[1] == label)
         assert value == pytest.approx(expected, rel=1e-6), (label, metric)
+
+
+def test_lesions_are_scored_if_asked_for_and_calibration_is_refused() -> None:
+    truth = np.zeros((9, 7, 3), np.uint8)
+    truth[0:2], truth[5:7], truth[8, 0] = 1, 1, 2
+    prediction = np.where(truth == 2, 1, truth)
+    prediction[0:2] = 0
+    arguments = (truth, prediction, 3, (1.0, 2.0, 3.0), None, {7: (1, 2)})
+    plain = score_subject(*arguments, scoring=Scoring(metrics=("dice",)))
+    found = score_subject(*arguments, scoring=Scoring(("dice",), lesions=True, lesion_iou=0.2))
+    assert found[: len(plain)] == plain
+    for label, labels in ((1, [1]), (2, [2]), (7, [1, 2])):
+        masks = np.isin(truth, labels), np.isin(prediction, labels)
+        expected = lesion_scores(*masks, (1.0, 2.0, 3.0), 0.2)
+        mine = {r.metric: r.value for r in found[len(plain) :] if r.label == label}
+        assert mine == pytest.approx(expected, nan_ok=True)
+    assert [r.value for r in found if r[:2] == (1, "lesion_fn")] == [1.0]
+    with pytest.raises(ConfigurationError, match="score_sample"):
+        score_subject(*arguments, scoring=Scoring(calibration=True))
 
 
 def test_large_label_takes_no_list_of_its_length(rng: np.random.Generator) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from miscnn.evaluation._metrics import in_order
 from miscnn.evaluation.scores import METRICS, STANDARD_METRICS, metric_of
 from miscnn.evaluation.scoring import Scoring
 from miscnn.exceptions import ConfigurationError
@@ -21,13 +22,39 @@ def test_standard_scores() -> None:
     assert list(everything) == [name for name in METRICS if name in everything]
 
 
+def names_of(*metrics: str, tolerances: tuple[float, ...] = (2,)) -> tuple[str, ...]:
+    """Return the names of what was asked for, without the volumes that are always there."""
+    names = Scoring(metrics=metrics, nsd_tolerances_mm=tolerances).names
+    assert names[-2:] == ("volume_truth_ml", "volume_prediction_ml")
+    return names[:-2]
+
+
+def test_volumes_are_there_once_whatever_is_asked_for() -> None:
+    assert names_of("dice") == ("dice",)
+    assert names_of("volume_truth_ml", "dice") == ("dice",)
+
+
+def test_titles_are_whole() -> None:
+    assert METRICS["lesion_precision"].title == "Share of predicted lesions that exist"
+    for metric in METRICS.values():
+        last = metric.title.split()[-1]
+        assert last not in {"a", "and", "are", "at", "in", "is", "of", "that", "the", "with"}
+
+
+def test_order_has_all_tolerances_beside_each_other() -> None:
+    given = ["minutes", "nsd_10mm", "dice", "nsd_1mm", "volume_truth_ml", "nsd_2mm", "hd_mm", "age"]
+    assert in_order([*given, "dice"]) == [
+        "dice", "hd_mm", "nsd_1mm", "nsd_2mm", "nsd_10mm", "volume_truth_ml", "minutes", "age",
+    ]  # fmt: skip
+
+
 def test_tolerances_are_in_the_names() -> None:
     many = Scoring(nsd_tolerances_mm=(5, 0.5, 1.0)).names
     assert [name for name in many if name.startswith("nsd")] == ["nsd_0.5mm", "nsd_1mm", "nsd_5mm"]
     assert len(many) == len(STANDARD_METRICS) + 2
-    assert Scoring(metrics=("nsd", "dice"), nsd_tolerances_mm=(3,)).names == ("dice", "nsd_3mm")
-    assert Scoring(metrics=("nsd_4mm",), nsd_tolerances_mm=(3,)).names == ("nsd_4mm",)
-    assert Scoring(metrics=("nsd_2mm", "nsd_4.0mm")).names == ("nsd_2mm", "nsd_4mm")
+    assert names_of("nsd", "dice", tolerances=(3,)) == ("dice", "nsd_3mm")
+    assert names_of("nsd_4mm", tolerances=(3,)) == ("nsd_4mm",)
+    assert names_of("nsd_2mm", "nsd_4.0mm") == ("nsd_2mm", "nsd_4mm")
     assert Scoring(metrics=("nsd_2mm", "all"), nsd_tolerances_mm=(3,)).names.count("nsd_2mm") == 1
     tiny = Scoring(metrics=("nsd",), nsd_tolerances_mm=(1e-7,)).names
     assert metric_of(tiny[0]).title == "Surface Dice at 1e-07 mm"

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miscnn._text import number
+from miscnn.evaluation.figures import score_against
 from miscnn.evaluation.scores import METRICS
 from miscnn.evaluation.summary import GROUPINGS, ScoreRow, ScoreTable, Summary
 from miscnn.exceptions import ConfigurationError, MissingFileError
@@ -91,8 +92,8 @@ def test_folds_are_summarised_by_themselves() -> None:
     assert summary.row("dice", 1, fold=0).mean == pytest.approx(0.3)
     assert summary.row("dice", 1, fold=1).mean == pytest.approx(0.9)
     assert summary.row("dice", 1).mean == pytest.approx(0.6)
-    last = str(summary).splitlines()[-1].split()
-    assert last[-2:] == ["0.300", "0.900"]
+    lines = [line.split() for line in str(summary).splitlines()]
+    assert lines[-3][-2:] == ["0.300", "0.900"]
     with pytest.raises(KeyError, match="fold 7"):
         summary.row("dice", 1, fold=7)
 
@@ -322,7 +323,87 @@ def test_sizes_are_those_of_the_class_and_nobody_is_left_out() -> None:
     }  # fmt: skip
     flat = sized([10.0, 20.0], metric="area_truth_mm2").summary_by("size", edges=[15.0])
     assert list(groups(flat)) == ["", "≤ 15 mm²", "> 15 mm²"]
-    assert groups(table([0.5]).summary_by("size")) == {"": (1, 0.5), "size unknown": (1, 0.5)}
+    one_of_two = sized([1.0, 2.0]) + table([0.5], label=2)
+    assert groups(one_of_two.summary_by("size"), label=2) == {
+        "": (1, 0.5), "size unknown": (1, 0.5),
+    }  # fmt: skip
+
+
+def test_sizes_need_volumes_and_scores_are_chosen_beside_them() -> None:
+    both = sized([1.0, 2.0, 3.0])
+    with pytest.raises(
+        ConfigurationError, match=r"need the score volume_truth_ml .*holds dice\. .*metrics=\["
+    ):
+        both.select(metric="dice").summary_by(["fold", "size"])
+    found = both.summary_by("size", metrics=["dice"])
+    assert {row.metric for row in found.rows} == {"dice"}
+    assert groups(found) == groups(both.summary_by("size"))
+    assert len(groups(found)) == 4
+    assert ScoreTable().summary_by("size").rows == ()
+
+
+def test_chosen_scores_are_summarised_as_among_all() -> None:
+    both = sized([1.0, 2.0, 3.0])
+    found = both.summary(metrics=["dice"])
+    assert found.rows == tuple(row for row in both.summary().rows if row.metric == "dice")
+    assert both.summary(metrics="dice") == found
+    with pytest.raises(ConfigurationError, match="holds no 'nsd'; it holds dice, volume_truth_ml"):
+        both.summary(metrics=["dice", "nsd"])
+
+
+def test_columns_names_are_names_of_groupings() -> None:
+    given_ = thick([(0.5, 1.0, 9), (0.7, 4.0, 9)])
+    expected = repr(given_.summary_by("slice_thickness"))
+    assert repr(given_.summary_by("slice_thickness_mm")) == expected
+    assert repr(given_.summary_by(["slice_thickness_mm", "slice_thickness"])) == expected
+    for by in ("slice_thickness", "slice_thickness_mm"):
+        (axes,) = score_against(given_, by=by).axes  # type: ignore[arg-type]
+        assert axes.get_xlabel() == "Slice thickness (mm)"
+
+
+def test_scores_stand_in_the_order_of_the_tables() -> None:
+    names = ["nsd_5mm", "nsd_1mm", "dice", "cldice", "nsd_2mm", "hd_mm"]
+    whole = sum((table([0.5], name) for name in names), ScoreTable())
+    assert [row.metric for row in whole.summary().rows if not row.group] == [
+        "dice", "hd_mm", "nsd_1mm", "nsd_2mm", "nsd_5mm", "cldice",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "metric", "who"),
+    [
+        ([1.0, 1.0, NAN, 1.0], "dice", ""),
+        ([0.0, 0.0], "hd95_mm", ""),
+        ([INF, INF], "hd95_mm", ""),
+        ([-0.5, 0.5], "volume_error", ""),
+        ([0.4, 0.4, 0.5], "dice", "case_0"),
+        ([NAN, 0.4], "dice", "case_1"),
+    ],
+)
+def test_nobody_is_the_worst_of_equals(values: list[float], metric: str, who: str) -> None:
+    row = table(values, metric).summary().row(metric, 1)
+    assert row.worst_sample == who
+    assert not math.isnan(row.worst)
+
+
+def test_intervals_of_few_values_are_told() -> None:
+    def notes(given: ScoreTable) -> list[str]:
+        return [line for line in str(given.summary()).splitlines() if line.startswith("CI:")]
+
+    few = table([0.2, 0.4, 0.9, NAN, NAN]) + table([1.0, 2.0, 3.0, 4.0], "hd95_mm")
+    assert notes(few) == ["CI: 2 interval(s) of fewer than 5 values (3 to 4): rough."]
+    assert "(3 to 4): rough" in few.summary().to_html()
+    assert notes(table([0.2, 0.4, 0.9, 0.5, 0.6], folds=[0, 0, 0, 1, 1])) == []
+    assert notes(table([0.2])) == []  # no interval at all
+
+
+def test_several_subjects_are_selected() -> None:
+    four = table([0.1, 0.2, 0.3, 0.4])
+    assert four.select("dice", samples=["case_3", "case_1"]).values("dice").tolist() == [0.2, 0.4]
+    assert four.select(sample="case_1", samples=iter(["case_2"])).rows == ()
+    assert four.select(samples=[]).rows == ()
+    with pytest.raises(ConfigurationError, match="got 'case_1'; one subject: sample="):
+        four.select(samples="case_1")
 
 
 def test_folds_are_a_grouping_like_the_others() -> None:
@@ -395,7 +476,7 @@ def test_wrong_groupings_are_named() -> None:
     with pytest.raises(ConfigurationError, match="folds are groups already"):
         one.summary_by("fold", edges=[1.0])
     with pytest.raises(ConfigurationError, match="belong to one grouping, got 2: fold, size"):
-        one.summary_by(["fold", "size"], edges=[1.0])
+        sized([1.0]).summary_by(["fold", "size"], edges=[1.0])
 
 
 def test_printed_groups() -> None:
@@ -408,6 +489,7 @@ def test_printed_groups() -> None:
         ["(3,", "5]", "mm", "2", "0.700", "—"],
         [],
         ["nan:", "how", "many", "values", "are", "undefined"],
+        ["CI:", "1", "interval(s)", "of", "fewer", "than"],
     ]
 
 
@@ -428,14 +510,14 @@ def test_summaries_in_notebooks() -> None:
         ScoreRow(0, f"case_{k}", 1, "<b>liver", "dice", value, 9, 1.0 + 3 * k)
         for k, value in enumerate([0.5, 0.7, NAN])
     )
-    plain, grouped = named.summary()._repr_html_(), named.summary_by("size")._repr_html_()
+    plain, grouped = named.summary()._repr_html_(), named.summary_by("n_slices")._repr_html_()
     for html in (plain, grouped, named._repr_html_()):
         assert "&lt;b&gt;liver" in html
         assert "<b>" not in html
         assert "0.550…0.650" in html
         assert "nan: how many" in html
     assert plain.count("<tr") == 2  # head, all
-    assert "size unknown" in grouped
+    assert "≤ 9 slices" in grouped
     assert "ScoreTable(3 rows: 3 subjects" in named._repr_html_()
     assert "no scores" in ScoreTable()._repr_html_()
 

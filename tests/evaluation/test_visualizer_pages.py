@@ -11,7 +11,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from miscnn.data_loading._drawing import COLOURS, Outlines, drawn
+from miscnn._colours import CLASS_COLOURS as COLOURS
+from miscnn._colours import FALSE, MISSED, OTHER_CLASS
+from miscnn.data_loading._drawing import Outlines, drawn
 from miscnn.data_loading._view import view_of
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
@@ -131,10 +133,10 @@ def test_error_map_colours_and_areas() -> None:
     def at(column: float, height: float = row) -> NDArray[np.float64]:
         return picture[round(height), round(column * voxel)]
 
-    np.testing.assert_allclose(at(5.5), 0.8 * np.array(to_rgb("#3FA9F5")), atol=0.01)
-    np.testing.assert_allclose(at(14.5), 0.8 * np.array(to_rgb("#F0A000")), atol=0.01)
+    np.testing.assert_allclose(at(5.5), 0.8 * np.array(to_rgb(MISSED)), atol=0.01)
+    np.testing.assert_allclose(at(14.5), 0.8 * np.array(to_rgb(FALSE)), atol=0.01)
     np.testing.assert_allclose(at(9.5), 0.35, atol=0.01)
-    np.testing.assert_allclose(at(9.5, 10 * voxel), 0.8 * np.array(to_rgb("#F06AB8")), atol=0.01)
+    np.testing.assert_allclose(at(9.5, 10 * voxel), 0.8 * np.array(to_rgb(OTHER_CLASS)), atol=0.01)
     np.testing.assert_allclose(at(1.5), 0, atol=0.01)
     # Of pixels of 1 cm² each: 32 - 4 right, 32 false, 32 missed, 4 mixed.
     assert texts(figure) == [

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from miscnn._colours import CLASS_COLOURS, PLAIN
 from miscnn.exceptions import ConfigurationError, MissingFileError
 from miscnn.neural_network import history as module
 from miscnn.neural_network.history import Best, History
@@ -136,16 +137,17 @@ def test_figure_shows_the_values() -> None:
     history = make_history()
     figure = history.plot()
     loss, score, rate = figure.axes
-    blue, red, black = "#0072b2", "#d55e00", "#000000"
+    first, second = (colour.lower() for colour in CLASS_COLOURS[:2])
+    plain, black = PLAIN.lower(), "#000000"
     drawn = lines(loss)
-    assert drawn[(blue, 0.35, "-")] == list(enumerate(history["loss"], 1))
-    assert drawn[(blue, None, "-")] == list(enumerate(history["val_loss"], 1))
+    assert drawn[(plain, 0.35, "-")] == list(enumerate(history["loss"], 1))
+    assert drawn[(plain, None, "-")] == list(enumerate(history["val_loss"], 1))
     drawn = lines(score)
-    assert drawn[(red, None, "-")] == list(enumerate(history["val_dice_class_2"], 1))
+    assert drawn[(second, None, "-")] == list(enumerate(history["val_dice_class_2"], 1))
     assert drawn[(black, 0.35, "-")] == list(enumerate(history["mean_dice"], 1))
     # Points in two epochs, joined over the one between them.
     assert drawn[(black, None, ":")] == [(2, 0.25), (4, 0.45)]
-    assert drawn[(blue, None, ":")] == [(2, 0.2), (4, 0.4)]
+    assert drawn[(first, None, ":")] == [(2, 0.2), (4, 0.4)]
     (volumes, _) = (line for line in score.get_lines() if line.get_linestyle() == ":")
     assert volumes.get_marker() == "D"
     (line,) = rate.get_lines()
@@ -154,6 +156,15 @@ def test_figure_shows_the_values() -> None:
     assert labels(loss) == sources
     names = ["dice class 1", "dice class 2", "mean dice"]
     assert labels(score) == [*names, *sources, "whole volumes"]
+
+
+def test_a_constant_rate_is_drawn_from_zero() -> None:
+    def limits(rates: list[float]) -> tuple[float, float]:
+        values = {"loss": [1.0, 0.5], "learning_rate": rates}
+        return History(values).plot().axes[-1].get_ylim()
+
+    assert limits([0.01, 0.01]) == (0, 0.0125)
+    assert limits([0.01, 0.009])[0] > 0.008
 
 
 def test_gaps_of_any_series_are_bridged_with_points() -> None:

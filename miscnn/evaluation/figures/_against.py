@@ -16,7 +16,7 @@ from miscnn.evaluation.figures._common import class_legend, counted, key, rows_o
 from miscnn.evaluation.summary import ScoreRow, ScoreTable
 from miscnn.exceptions import ConfigurationError
 
-By = Literal["n_slices", "slice_thickness_mm", "size"]
+By = Literal["n_slices", "slice_thickness", "slice_thickness_mm", "size"]
 
 _SIZES = {"volume_truth_ml": "True volume (ml)", "area_truth_mm2": "True area (mm²)"}
 _TITLES = {"n_slices": "Number of slices", "slice_thickness_mm": "Slice thickness (mm)"}
@@ -44,7 +44,7 @@ def score_against(
     table : ScoreTable
     path : path, optional
         File to write.
-    by : {"n_slices", "slice_thickness_mm", "size"}
+    by : {"n_slices", "slice_thickness", "slice_thickness_mm", "size"}
         ``"size"`` is the true volume (2D: area) of the class in the subject.
     metric : str
         Which score.
@@ -70,10 +70,8 @@ def score_against(
         series.append((across, np.array([row.value for row in rows], dtype=np.float64)))
     everything = np.concatenate([across for across, _ in series])
     keys = [
-        key(position, "\n".join([_style.short(class_name), *_correlation(across, values, by)]))
-        for position, (class_name, (across, values)) in enumerate(
-            zip(classes.values(), series, strict=True)
-        )
+        key(label, "\n".join([_style.short(class_name), *_correlation(across, values, by)]))
+        for (label, class_name), (across, values) in zip(classes.items(), series, strict=True)
     ]
     figure = _style.new_figure(5.4, 4.2)
     class_legend(figure, keys)
@@ -82,8 +80,8 @@ def score_against(
     log = by == "size"
     if log:
         _style.logarithmic(axes, "x", everything[np.isfinite(everything) & (everything > 0)])
-    for position, (across, values) in enumerate(series):
-        _draw(axes, across, values, position, log)
+    for label, (across, values) in zip(classes, series, strict=True):
+        _draw(axes, across, values, label, log)
     if by == "n_slices":
         _style.whole_numbers(axes.xaxis)
     _style.label_axes(axes, name, axes.get_ylabel())
@@ -100,8 +98,8 @@ def _explanation(table: ScoreTable, by: By) -> tuple[Any, str]:
     """Return the function from a row to what explains it, and the title of the axis."""
     if by == "n_slices":
         return (lambda row: row.n_slices), _TITLES[by]
-    if by == "slice_thickness_mm":
-        return (lambda row: row.slice_thickness), _TITLES[by]
+    if by in ("slice_thickness", "slice_thickness_mm"):
+        return (lambda row: row.slice_thickness), _TITLES["slice_thickness_mm"]
     if by != "size":
         raise ConfigurationError(
             f'by must be "n_slices", "slice_thickness_mm" or "size", got {by!r}'
@@ -124,14 +122,14 @@ def _draw(
     axes: Any,
     across: NDArray[np.float64],
     values: NDArray[np.float64],
-    position: int,
+    label: int,
     log: bool,
 ) -> None:
-    colour, known = _style.colour(position), np.isfinite(across) & ~np.isnan(values)
+    colour, known = _style.class_colour(label), np.isfinite(across) & ~np.isnan(values)
     across, values = across[known], values[known]
     common = {"color": colour, "mec": "white", "mew": 0.4, "alpha": _style.opacity(len(values))}
     seen = np.isfinite(values) & ((across > 0) | (not log))
-    axes.plot(across[seen], values[seen], _style.marker(position), ms=5, ls="none", **common)
+    axes.plot(across[seen], values[seen], _style.class_marker(label), ms=5, ls="none", **common)
     infinite = np.isinf(values) & ((across > 0) | (not log))
     for sign, height, marker in ((1, 0.985, "^"), (-1, 0.015, "v")):
         chosen = infinite & (np.sign(values) == sign)

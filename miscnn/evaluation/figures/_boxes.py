@@ -72,7 +72,7 @@ def box_plot(
     for position, (label, name) in enumerate(classes.items()):
         values = part.values(metric, label)
         finite = values[np.isfinite(values)]
-        colour = _style.colour(position)
+        colour = _style.class_colour(label)
         if finite.size and kind == "box":
             _draw_box(axes, position, finite, colour, outliers=not points)
         elif finite.size:

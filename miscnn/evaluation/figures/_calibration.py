@@ -55,8 +55,7 @@ def reliability_diagram(
     for (above, below), (label, name) in zip(panels, classes.items(), strict=True):
         bins = table.pooled(label)
         filled = [one for one in bins if one.n]
-        # as in other figures of classes; the background and the predicted class have none
-        colour = _style.colour(label - 1) if label > 0 else _style.GREY
+        colour = _style.class_colour(label)
         _diagram(above, filled, colour)
         _histogram(below, filled, colour)
         told = f"ECE {table.ece(label):.3f}" if filled else "ECE undefined"

@@ -93,14 +93,14 @@ def wrapped(name: str, width: int = 14) -> str:
     return "\n".join(lines)
 
 
-def key(position: int, text: str) -> Line2D:
+def key(label: int, text: str) -> Line2D:
     """Return the entry of a class in a legend."""
     return Line2D(
         [],
         [],
         ls="none",
-        marker=_style.marker(position),
-        color=_style.colour(position),
+        marker=_style.class_marker(label),
+        color=_style.class_colour(label),
         label=text,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from miscnn import _style
 from miscnn._text import number
 from miscnn.data_loading.data_io import IF_AVAILABLE, DataIO
+from miscnn.evaluation.detailed_validation import ClassNames
 from miscnn.evaluation.figures._common import class_legend, key, spread
 from miscnn.exceptions import ConfigurationError, MiscnnError
 
@@ -24,6 +25,7 @@ _T = TypeVar("_T")
 _BLOCK = 1 << 22  # voxels that are counted at once
 _OUTER = (0.5, 99.5)  # percent
 _SHOWN = (0.1, 99.9)
+_NAMED = 4  # subjects
 
 
 def class_frequencies(
@@ -31,6 +33,7 @@ def class_frequencies(
     path: str | os.PathLike[str] | None = None,
     indices: Sequence[str] | None = None,
     *,
+    class_names: ClassNames = None,
     title: str | None = None,
     verbose: int = 1,
 ) -> Figure:
@@ -48,6 +51,8 @@ def class_frequencies(
         File to write.
     indices : sequence of str, optional
         Default: all subjects.
+    class_names : sequence or mapping, optional
+        One name per class, background first; or names by label. Default: those of the interface.
     title : str, optional
     verbose : int
         0: no progress bar.
@@ -70,14 +75,15 @@ def class_frequencies(
         labels = interface.to_classes(np.asarray(interface.load_segmentation(index)), index)
         return _counts(labels, interface.ignore_label)
 
-    counts, remarks = _gathered(data_io, indices, counts_of, "counting", verbose)
+    found, remarks = _gathered(data_io, indices, counts_of, "counting", verbose)
+    counts = list(found.values())
     if not counts:
         raise ConfigurationError(
             f"no subject has a segmentation to count the classes of ({'; '.join(remarks)})"
         )
     n = max(interface.classes, *(len(c) for c in counts))
     table = np.array([np.pad(c, (0, n - len(c))) for c in counts], dtype=np.float64)
-    names = _names(data_io, n)
+    names = _names(data_io, n, class_names)
     figure = _style.new_figure(8.6, max(2.4, 1.2 + 0.38 * n))
     left, right = figure.subplots(1, 2, width_ratios=(2.2, 1), sharey=True)
     shares = table.sum(axis=0) / max(1.0, table.sum())
@@ -88,7 +94,7 @@ def class_frequencies(
     left.set_xlim(low, max(high, 3.0))  # room for the number beside the longest bar
     present = (table > 0).sum(axis=0)
     for label in range(n):
-        colour = _style.GREY if label == 0 else _style.colour(label - 1)
+        colour = _style.class_colour(label)
         if shares[label] > 0:
             left.barh(label, shares[label] - low, left=low, height=0.62, color=colour, alpha=0.35)
         seen = each[:, label] > 0
@@ -142,16 +148,18 @@ def intensity_histograms(
     voxels_per_subject: int = 20_000,
     unit: str = "intensity",
     seed: int = 0,
+    class_names: ClassNames = None,
     title: str | None = None,
     verbose: int = 1,
 ) -> Figure:
     """Draw how the values of the images are distributed in each class.
 
     One line per class, each with an area of 1; the shaded range holds the middle 99 % of the
-    foreground's values and is written below: what a window should keep. From each subject and class
-    the same number of voxels at most is drawn, so that large subjects count no more than small
-    ones. Subjects that cannot be read are counted below the figure and named in the log. Without
-    any segmentation there is one line for all voxels. One subject is in memory at a time.
+    foreground's values in a typical subject (medians over the subjects) and is written below: what
+    a window should keep. From each subject and class the same number of voxels at most is drawn, so
+    that large subjects count no more than small ones. Subjects that cannot be read are counted
+    below the figure and named in the log. Without any segmentation there is one line for all
+    voxels. One subject is in memory at a time.
 
     Parameters
     ----------
@@ -174,6 +182,8 @@ def intensity_histograms(
         Title of the axis, such as ``"HU"``.
     seed : int
         Of the drawing.
+    class_names : sequence or mapping, optional
+        As in :func:`class_frequencies`.
     title : str, optional
     verbose : int
         0: no progress bar.
@@ -212,21 +222,29 @@ def intensity_histograms(
         kept = [k for k in np.unique(labels).tolist() if k != sample.ignore_label]
         return {k: _some(image[labels == k], voxels_per_subject, rng) for k in kept}
 
-    subjects, remarks = _gathered(data_io, indices, drawn_from, "reading", verbose)
-    if not subjects:
+    found, remarks = _gathered(data_io, indices, drawn_from, "reading", verbose)
+    if not found:
         raise ConfigurationError(f"no subject can be read ({'; '.join(remarks)})")
+    subjects = list(found.values())
     labels = sorted({label for subject in subjects for label in subject})
     values = {k: np.concatenate([s[k] for s in subjects if k in s]) for k in labels}
-    foreground = [values[k] for k in labels if k > 0]
-    shown = window or _typical_range(subjects)
-    names = {-1: "not annotated", **dict(enumerate(_names(data_io, max([*labels, 0]) + 1)))}
+    foreground = [
+        {0: np.concatenate(parts)}
+        for parts in ([s[k] for k in s if k > 0] for s in subjects)
+        if parts
+    ]
+    shown = window or _typical_range(subjects, _SHOWN)
+    names = {
+        -1: "not annotated",
+        **dict(enumerate(_names(data_io, max([*labels, 0]) + 1, class_names))),
+    }
     if labels == [-1]:
         names[-1] = "all voxels"
     keys = []
     for label in labels:
         n_subjects = sum(label in subject for subject in subjects)
         noun = "subject" if n_subjects == 1 else "subjects"
-        entry = key(max(label - 1, 0), f"{_style.short(names[label])}\n{n_subjects} {noun}")
+        entry = key(label, f"{_style.short(names[label])}\n{n_subjects} {noun}")
         entry.set(marker="none", **{"ls": "-", **_line(label)})
         keys.append(entry)
     figure = _style.new_figure(6.2, 3.8)
@@ -240,13 +258,20 @@ def intensity_histograms(
         density = np.histogram(values[label], edges)[0] / (len(values[label]) * np.diff(edges))
         axes.stairs(density, edges, **_line(label))
     if foreground:
-        low, high = _range([np.concatenate(foreground)], _OUTER)
+        low, high = _typical_range(foreground, _OUTER)
         axes.axvspan(low, high, color=_style.PALE, lw=0, zorder=0)
-        remarks.insert(0, f"shaded: 99 % of the foreground, {number(low)} to {number(high)}")
+        remarks.insert(
+            0,
+            f"shaded: 99 % of the foreground of a typical subject, {number(low)} to {number(high)}",
+        )
     if outside:
-        remarks.append(f"{outside / sum(map(len, values.values())):.2%} of the voxels lie outside")
-    if beyond := sum(_lies_outside(subject, shown) for subject in subjects):
-        remarks.append(f"{beyond} of {len(subjects)} subjects lie outside for the most part")
+        share = outside / sum(map(len, values.values()))
+        remarks.append(f"{100 * share:.2g} % of the voxels lie outside of the figure")
+    if beyond := [index for index, subject in found.items() if _lies_outside(subject, shown)]:
+        named = ", ".join(map(_style.short, beyond[:_NAMED])) + ", …" * (len(beyond) > _NAMED)
+        remarks.append(
+            f"{len(beyond)} of {len(found)} subjects lie outside for the most part:\n{named}"
+        )
     axes.set_xlim(*shown)
     axes.set_ylim(bottom=0)
     axes.set_yticks([])
@@ -264,10 +289,11 @@ def _gathered(
     work: Callable[[str], _T | None],
     doing: str,
     verbose: int,
-) -> tuple[list[_T], list[str]]:
+) -> tuple[dict[str, _T], list[str]]:
     """Return what the work gives for each subject, and in words how many it gives nothing for."""
     chosen = list(data_io.indices_list if indices is None else indices)
-    found, without, unreadable = [], 0, 0
+    without, unreadable = 0, 0
+    found: dict[str, _T] = {}
     for index in tqdm(chosen, desc=doing, unit="sample", disable=not verbose):
         try:
             result = work(index)
@@ -278,7 +304,7 @@ def _gathered(
         if result is None:
             without += 1
         else:
-            found.append(result)
+            found[index] = result
     told = []
     if without:
         told.append(f"{without} of {len(chosen)} subjects without segmentation")
@@ -320,8 +346,10 @@ def _range(
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
-def _typical_range(subjects: Sequence[dict[int, NDArray[np.float32]]]) -> tuple[float, float]:
-    ends = np.array([_range([*subject.values()], _SHOWN) for subject in subjects])
+def _typical_range(
+    subjects: Sequence[dict[int, NDArray[np.float32]]], percent: tuple[float, float]
+) -> tuple[float, float]:
+    ends = np.array([_range([*subject.values()], percent) for subject in subjects])
     low, high = (float(value) for value in np.median(ends, axis=0))
     return low, high
 
@@ -331,9 +359,11 @@ def _lies_outside(subject: dict[int, NDArray[np.float32]], shown: tuple[float, f
     return bool(np.mean((values < shown[0]) | (values > shown[1])) > 0.5)
 
 
-def _names(data_io: DataIO, n: int) -> list[str]:
-    given = dict(enumerate(data_io.interface.class_names or ()))
-    return [given.get(k, "background" if k == 0 else f"class {k}") for k in range(n)]
+def _names(data_io: DataIO, n: int, class_names: ClassNames) -> list[str]:
+    """Return names by label, by default those of tables; the background is called so."""
+    chosen = data_io.interface.class_names if class_names is None else class_names
+    given = chosen if isinstance(chosen, Mapping) else dict(enumerate(chosen or ()))
+    return [given.get(k, "background" if k == 0 else f"class-{k}") for k in range(n)]
 
 
 def _line(label: int) -> dict[str, Any]:
@@ -341,7 +371,7 @@ def _line(label: int) -> dict[str, Any]:
         return {"color": _style.GREY, "lw": 1.4, "ls": "--" if label == 0 else "-"}
     styles = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
     round_ = (label - 1) // len(_style.PALETTE) % len(styles)
-    return {"color": _style.colour(label - 1), "lw": 1.8, "ls": styles[round_]}
+    return {"color": _style.class_colour(label), "lw": 1.8, "ls": styles[round_]}
 
 
 def _percent(share: float) -> str:

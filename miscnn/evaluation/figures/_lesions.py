@@ -13,14 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from miscnn import _style
+from miscnn._colours import FALSE, MISSED, PLAIN
 from miscnn.evaluation._detection import SizeBin
 from miscnn.evaluation.figures._common import pairs_of_panels
 from miscnn.evaluation.lesion_table import LesionTable
 from miscnn.exceptions import ConfigurationError
-
-_FALSE = _style.PALETTE[5]
-_MISSED = "0.75"
-_FOUND = _style.PALETTE[0]
 
 
 def detection_by_size(
@@ -59,7 +56,10 @@ def detection_by_size(
     """
     _style.check_path(path)
     if not table.rows:
-        raise ConfigurationError("the table of lesions is empty: there is no lesion to find")
+        raise ConfigurationError(
+            "the table of lesions is empty; ask for it with Scoring(lesions=True). With it, there "
+            "was no lesion to find"
+        )
     detection = table.by_size(edges_ml, edges_mm=edges_mm, confidence=confidence)
     figure, panels = pairs_of_panels(len(detection.totals), width=4.2, below=1.2)
     unit = "volume (ml)" if detection.edges_ml else "equivalent diameter (mm)"
@@ -78,10 +78,10 @@ def detection_by_size(
         _style.heading(above, f"{_style.short(total.class_name)}\n{told}")
         _style.label_axes(below, unit, "lesions")
     keys = [
-        Line2D([], [], color=_FOUND, marker="o", label=f"sensitivity ({100 * confidence:g} % CI)"),
-        Patch(color=_FOUND, alpha=0.6, label="found"),
-        Patch(color=_MISSED, label="missed"),
-        Patch(color=_FALSE, alpha=0.8, label="false"),
+        Line2D([], [], color=PLAIN, marker="o", label=f"sensitivity ({100 * confidence:g} % CI)"),
+        Patch(color=PLAIN, alpha=0.6, label="found"),
+        Patch(color=MISSED, label="missed"),
+        Patch(color=FALSE, alpha=0.8, label="false"),
     ]
     _style.legend(figure, handles=keys, loc="outside lower center", ncols=4)
     _style.entitle(figure, title)
@@ -94,8 +94,8 @@ def _sensitivity(axes: Any, bins: Sequence[SizeBin]) -> None:
     share = np.array([one.sensitivity for one in bins])
     low, high = (np.array([getattr(one, name) for one in bins]) for name in ("ci_low", "ci_high"))
     known = np.isfinite(low)
-    axes.vlines(places[known], low[known], high[known], color=_FOUND, lw=1.6)
-    axes.plot(places, share, "o", color=_FOUND, ms=6, mec="white", mew=0.6)
+    axes.vlines(places[known], low[known], high[known], color=PLAIN, lw=1.6)
+    axes.plot(places, share, "o", color=PLAIN, ms=6, mec="white", mew=0.6)
     axes.set_xlim(-0.6, len(bins) - 0.4)
     axes.set_xticks(places)  # those of the bars below
     axes.set_ylim(-0.03, 1.03)
@@ -109,9 +109,9 @@ def _counts(axes: Any, bins: Sequence[SizeBin], edges: Sequence[float]) -> None:
     found = np.array([one.n_found for one in bins])
     missed = np.array([one.n - one.n_found for one in bins])
     false = np.array([one.n_false for one in bins])
-    axes.bar(places - 0.2, found, 0.38, color=_FOUND, alpha=0.6)
-    axes.bar(places - 0.2, missed, 0.38, bottom=found, color=_MISSED)
-    axes.bar(places + 0.2, false, 0.38, color=_FALSE, alpha=0.8)
+    axes.bar(places - 0.2, found, 0.38, color=PLAIN, alpha=0.6)
+    axes.bar(places - 0.2, missed, 0.38, bottom=found, color=MISSED)
+    axes.bar(places + 0.2, false, 0.38, color=FALSE, alpha=0.8)
     axes.set_xlim(-0.6, len(bins) - 0.4)
     axes.set_xticks(places, [_span(*pair) for pair in pairwise(edges)])
     axes.set_ylim(0, max(1.0, 1.08 * float(max((found + missed).max(), false.max()))))

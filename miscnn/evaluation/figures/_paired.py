@@ -14,6 +14,7 @@ from miscnn.evaluation.summary import ScoreTable
 from miscnn.exceptions import ConfigurationError
 
 _APART = 0.28
+_UP, _DOWN = "#2166AC", "#B2182B"
 
 
 def comparison_plot(
@@ -77,7 +78,8 @@ def comparison_plot(
     axes.set_xlim(-0.6, len(labels) - 0.4)
     _style.style(axes)
     first_name, second_name = (_style.short(name) for name in names)
-    told = f"left: {first_name}, right: {second_name}; ↑ {second_name} is higher, ↓ lower"
+    told = f"left: {first_name}, right: {second_name}; "
+    told += f"↑ {second_name} is higher (blue), ↓ lower (red)"
     if lost:
         word = "class is" if len(lost) == 1 else "classes are"
         told += f"\n{len(lost)} {word} in one table only, and not here"
@@ -104,7 +106,7 @@ def _draw(axes: Any, position: int, pairs: Any) -> str:
     finite = pairs[np.isfinite(pairs).all(axis=1)]
     change = np.sign(finite[:, 1] - finite[:, 0])
     alpha = _style.opacity(2 * len(finite))
-    for sign, colour in ((1, _style.PALETTE[0]), (-1, _style.PALETTE[5]), (0, "0.5")):
+    for sign, colour in ((1, _UP), (-1, _DOWN), (0, "0.5")):
         chosen = finite[change == sign]
         if len(chosen):
             axes.plot(places, chosen.T, "-o", color=colour, lw=0.9, ms=3.5, mew=0, alpha=alpha)

@@ -70,6 +70,10 @@ def training_curves(
     gaps = 0
     for axes, base in zip(grid, chosen, strict=False):
         gaps += _panel(axes, base, known, sources)
+    if not {_VALIDATED, _VOLUMES} & sources.keys():  # nothing to tell the training from
+        sources.pop(_TRAINED, None)
+        if _MEAN in sources:
+            sources[_MEAN].set_label(_MEAN)
     for axes in grid[len(chosen) :]:
         axes.set_visible(False)
     keys = [
@@ -139,6 +143,8 @@ def _panel(
     if len(together.get(strong, ())) > 1:
         _draw_mean(axes, together[strong])
         sources.setdefault(_MEAN, Line2D([], [], color="black", lw=2.2, label=f"mean ({strong})"))
+    if base == "learning_rate":
+        _style.from_zero(axes, np.concatenate([*together[_TRAINED], []]))
     _style.style(axes, "both")
     _style.label_axes(axes, "epoch")
     _style.whole_numbers(axes.xaxis)

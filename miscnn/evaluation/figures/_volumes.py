@@ -123,13 +123,13 @@ def bland_altman(
     rows, columns = _style.panels(len(classes))
     figure = _style.new_figure(max(6.0, 0.3 + 4.3 * columns), 0.5 + 3.3 * rows)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, (position, (label, name)) in zip(grid, enumerate(classes.items()), strict=False):
+    for axes, (label, name) in zip(grid, classes.items(), strict=False):
         pairs = [
             (truths.get((r.fold, r.sample, r.label), math.nan), r.value)
             for r in predictions.select(label=label)
         ]
         truth, prediction = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-        left_out = _panel(axes, truth, prediction, scale, confidence, position, unit)
+        left_out = _panel(axes, truth, prediction, scale, confidence, label, unit)
         told = ", ".join([f"n = {len(truth)}", *left_out])
         _style.heading(axes, f"{_style.short(name)}  ({told})")
         over = "geometric mean" if scale == "log" else "mean"
@@ -159,7 +159,7 @@ def _panel(
     prediction: NDArray[np.float64],
     scale: Scale,
     confidence: float,
-    position: int,
+    label: int,
     unit: str,
 ) -> list[str]:
     """Draw one class; return what is not shown."""
@@ -182,7 +182,7 @@ def _panel(
     shown: Any = np.exp if scale == "log" else (lambda value: value)
     heights = [shown(differences), np.array([shown(0.0)])]
     agreement = limits_of_agreement(differences, confidence)
-    colour = _style.colour(position)
+    colour = _style.class_colour(label)
     axes.axhline(shown(0.0), color="0.6", lw=0.8, zorder=0)
     axes.plot(
         middle,
