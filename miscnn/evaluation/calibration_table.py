@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from miscnn._text import aligned, html_table, number, shortened
-from miscnn.evaluation._tidy import read_rows, write_rows
+from miscnn.evaluation._tidy import TidyTable, read_rows, write_rows
 from miscnn.exceptions import ConfigurationError
 
 PREDICTED_CLASS = -1
@@ -93,7 +93,7 @@ class PooledBin:
 
 
 @dataclass(frozen=True)
-class CalibrationTable:
+class CalibrationTable(TidyTable[CalibrationRow]):
     """Reliability of the probabilities of many subjects.
 
     ``str()`` gives the pooled bins and the ECE of each class.
@@ -111,44 +111,24 @@ class CalibrationTable:
     rows: tuple[CalibrationRow, ...] = ()
 
     def __init__(self, rows: Iterable[CalibrationRow] = ()) -> None:
-        object.__setattr__(self, "rows", tuple(rows))
-        seen: set[tuple[int, str, int, int]] = set()
-        for row in self.rows:
-            key = (row.fold, row.sample, row.label, row.bin)
-            if key in seen:
-                raise ConfigurationError(
-                    f"bin {row.bin} of class {row.label} of sample {row.sample!r} is twice in fold "
-                    f"{row.fold}; a table holds each bin once"
-                )
-            seen.add(key)
+        super().__init__(rows)
+
+    @staticmethod
+    def _identity(row: CalibrationRow) -> Hashable:
+        return row.fold, row.sample, row.label, row.bin
+
+    @staticmethod
+    def _told(row: CalibrationRow) -> str:
+        return f"bin {row.bin} of class {row.label}"
 
     def __repr__(self) -> str:
-        subjects = len({row.sample for row in self.rows})
-        return f"CalibrationTable({len(self)} rows: {subjects} subjects, {self.classes})"
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[CalibrationRow]:
-        return iter(self.rows)
-
-    def __add__(self, other: CalibrationTable) -> CalibrationTable:
-        return CalibrationTable(self.rows + other.rows)
-
-    @property
-    def classes(self) -> dict[int, str]:
-        """Names of the classes by label, ascending."""
-        return dict(sorted({row.label: row.class_name for row in self.rows}.items()))
+        return f"CalibrationTable({len(self)} rows: {len(self.samples)} subjects, {self.classes})"
 
     def select(
         self, label: int | None = None, fold: int | None = None, sample: str | None = None
     ) -> CalibrationTable:
         """Return the rows that agree with all that is given."""
-        wanted = {"label": label, "fold": fold, "sample": sample}
-        given = {name: value for name, value in wanted.items() if value is not None}
-        return CalibrationTable(
-            row for row in self.rows if all(getattr(row, n) == v for n, v in given.items())
-        )
+        return self._with(label=label, fold=fold, sample=sample)
 
     def pooled(self, label: int | None = None) -> tuple[PooledBin, ...]:
         """Return the bins over the voxels of all subjects, class by class, for a diagram.

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from miscnn.evaluation._detection import Detection, SizeBin, detection_by_diameter
-from miscnn.evaluation._tidy import read_rows, write_rows
+from miscnn.evaluation._tidy import TidyTable, read_rows, write_rows
 from miscnn.evaluation.lesions import Lesion, LesionMatches, Side, equivalent_diameter
 from miscnn.exceptions import ConfigurationError
 
@@ -132,7 +132,7 @@ def lesion_rows(
 
 
 @dataclass(frozen=True)
-class LesionTable:
+class LesionTable(TidyTable[LesionRow]):
     """The lesions of many subjects.
 
     ``str()`` gives the detection by size.
@@ -151,21 +151,20 @@ class LesionTable:
     rows: tuple[LesionRow, ...] = ()
 
     def __init__(self, rows: Iterable[LesionRow] = ()) -> None:
-        object.__setattr__(self, "rows", tuple(rows))
-        seen: set[tuple[int, str, int, str, int]] = set()
-        for row in self.rows:
-            if row.side not in ("truth", "prediction"):
-                raise ConfigurationError(
-                    f"side must be 'truth' or 'prediction', got {row.side!r} for a lesion of "
-                    f"sample {row.sample!r}"
-                )
-            key = (row.fold, row.sample, row.label, row.side, row.lesion)
-            if key in seen:
-                raise ConfigurationError(
-                    f"lesion {row.lesion} of the {row.side} of class {row.label} of sample "
-                    f"{row.sample!r} is twice in fold {row.fold}; a table holds each lesion once"
-                )
-            seen.add(key)
+        super().__init__(rows)
+
+    @staticmethod
+    def _identity(row: LesionRow) -> Hashable:
+        if row.side not in ("truth", "prediction"):
+            raise ConfigurationError(
+                f"side must be 'truth' or 'prediction', got {row.side!r} for a lesion of "
+                f"sample {row.sample!r}"
+            )
+        return row.fold, row.sample, row.label, row.side, row.lesion
+
+    @staticmethod
+    def _told(row: LesionRow) -> str:
+        return f"lesion {row.lesion} of the {row.side} of class {row.label}"
 
     def __repr__(self) -> str:
         of_truth = sum(row.side == "truth" for row in self.rows)
@@ -173,25 +172,6 @@ class LesionTable:
             f"LesionTable({len(self)} rows: {len(self.samples)} subjects, {of_truth} true and "
             f"{len(self) - of_truth} predicted lesions)"
         )
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[LesionRow]:
-        return iter(self.rows)
-
-    def __add__(self, other: LesionTable) -> LesionTable:
-        return LesionTable(self.rows + other.rows)
-
-    @property
-    def samples(self) -> list[str]:
-        """Indices of the subjects with any lesion, in the order of the table."""
-        return list(dict.fromkeys(row.sample for row in self.rows))
-
-    @property
-    def classes(self) -> dict[int, str]:
-        """Names of the classes by label, ascending."""
-        return dict(sorted({row.label: row.class_name for row in self.rows}.items()))
 
     def select(
         self,
@@ -201,11 +181,7 @@ class LesionTable:
         side: Side | None = None,
     ) -> LesionTable:
         """Return the rows that agree with all that is given."""
-        wanted = {"label": label, "fold": fold, "sample": sample, "side": side}
-        given = {name: value for name, value in wanted.items() if value is not None}
-        return LesionTable(
-            row for row in self.rows if all(getattr(row, n) == v for n, v in given.items())
-        )
+        return self._with(label=label, fold=fold, sample=sample, side=side)
 
     def by_size(
         self,

@@ -12,7 +12,7 @@ ones as ``inf``. Every report is made from this table alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miscnn._text import write_tsv
-from miscnn.evaluation._tidy import read_rows, write_rows
+from miscnn.evaluation._tidy import TidyTable, read_rows, write_rows
 from miscnn.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
-class ScoreTable:
+class ScoreTable(TidyTable[ScoreRow]):
     """Scores as a tidy table.
 
     Parameters
@@ -85,49 +85,24 @@ class ScoreTable:
     rows: tuple[ScoreRow, ...] = ()
 
     def __init__(self, rows: Iterable[ScoreRow] = ()) -> None:
-        object.__setattr__(self, "rows", tuple(rows))
-        seen: set[tuple[int, str, int, str]] = set()
-        for row in self.rows:
-            key = (row.fold, row.sample, row.label, row.metric)
-            if key in seen:
-                raise ConfigurationError(
-                    f"{row.metric} of class {row.label} of sample {row.sample!r} is twice in "
-                    f"fold {row.fold}; a table holds each score once"
-                )
-            seen.add(key)
+        super().__init__(rows)
+
+    @staticmethod
+    def _identity(row: ScoreRow) -> Hashable:
+        return row.fold, row.sample, row.label, row.metric
+
+    @staticmethod
+    def _told(row: ScoreRow) -> str:
+        return f"{row.metric} of class {row.label}"
 
     def __repr__(self) -> str:
         counts = f"{len(self.folds)} folds, {len(self.classes)} classes"
         return f"ScoreTable({len(self)} rows: {len(self.samples)} subjects, {counts})"
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[ScoreRow]:
-        return iter(self.rows)
-
-    def __add__(self, other: ScoreTable) -> ScoreTable:
-        return ScoreTable(self.rows + other.rows)
-
-    @property
-    def samples(self) -> list[str]:
-        """Indices of the subjects, in the order of the table."""
-        return list(dict.fromkeys(row.sample for row in self.rows))
-
-    @property
-    def folds(self) -> list[int]:
-        """Numbers of the folds, ascending."""
-        return sorted({row.fold for row in self.rows})
-
     @property
     def metrics(self) -> list[str]:
         """Names of the scores, in the order of the table."""
         return list(dict.fromkeys(row.metric for row in self.rows))
-
-    @property
-    def classes(self) -> dict[int, str]:
-        """Names of the classes by label, ascending."""
-        return dict(sorted({row.label: row.class_name for row in self.rows}.items()))
 
     def select(
         self,
@@ -158,15 +133,11 @@ class ScoreTable:
             raise ConfigurationError(
                 f"samples must hold indices of subjects, got {samples!r}; one subject: sample="
             )
-        chosen = None if samples is None else set(samples)
-        wanted = {"metric": metric, "label": label, "fold": fold, "sample": sample}
-        given = {name: value for name, value in wanted.items() if value is not None}
-        return ScoreTable(
-            row
-            for row in self.rows
-            if all(getattr(row, n) == v for n, v in given.items())
-            and (chosen is None or row.sample in chosen)
-        )
+        found = self._with(metric=metric, label=label, fold=fold, sample=sample)
+        if samples is None:
+            return found
+        chosen = set(samples)
+        return ScoreTable(row for row in found if row.sample in chosen)
 
     def values(
         self, metric: str, label: int | None = None, fold: int | None = None
