@@ -89,6 +89,14 @@ class Scratch:
         size = math.prod(shape) * kind.itemsize
         if size <= self.limit:
             return np.empty(tuple(shape), kind, order)
+        return self.mapped(shape, kind, order)
+
+    def mapped(
+        self, shape: Sequence[int], dtype: DTypeLike, order: Literal["C", "F"] = "C"
+    ) -> NDArray[Any]:
+        """Return an array in a file, however small it is; as :meth:`empty` otherwise."""
+        kind = np.dtype(dtype)
+        size = math.prod(shape) * kind.itemsize
         try:
             with tempfile.TemporaryFile(dir=self.folder, prefix="miscnn-") as file:
                 self._set_aside(file, size)

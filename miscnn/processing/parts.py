@@ -211,17 +211,26 @@ class Planes:
         first = number * _TOGETHER
         stop = min(first + _TOGETHER, self._shape[self.axis])
         if self._background is None:
-            group = self._sample.empty((stop - first, *self._plane), self._dtype)
+            group = self._empty((stop - first, *self._plane))
             fill: Any = 0
         else:
             channels = len(self._background)
-            group = self._sample.empty((stop - first, channels, *self._plane), self._dtype)
+            group = self._empty((stop - first, channels, *self._plane))
             fill = self._background.reshape(-1, *(1,) * len(self._plane))
         if self._partial or first < self._rows.start or stop > self._rows.stop:
             for plane in group:
                 plane[...] = fill
                 release(plane)
         return group
+
+    def _empty(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        # Where planes come in descending order, all groups are kept until the first plane is
+        # there: each is small, but together they are the whole prediction.
+        scratch = self._sample.scratch
+        held = sum(group.nbytes for group in self._groups.values())
+        if scratch is not None and held > scratch.limit:
+            return scratch.mapped(shape, self._dtype)
+        return self._sample.empty(shape, self._dtype)
 
 
 def _with_type(parts: Parts) -> tuple[DTypeLike, Iterator[Block]]:

@@ -14,7 +14,7 @@ import pytest
 _PROGRAM = """
 import itertools, json, sys
 import numpy as np
-from miscnn._scratch import Scratch, blocks_of, boxes_of, release
+from miscnn._scratch import Scratch, blocks_of, boxes_of, release, trim
 from miscnn.data_loading.geometry import Geometry
 from miscnn.data_loading.sample import Sample
 from miscnn.processing.blocks import Block
@@ -33,6 +33,7 @@ def highest():
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 def rise(action):
+    trim()  # what was freed before must not hide what is taken now
     open("/proc/self/clear_refs", "w").write("5")
     before = highest()
     result = action()
