@@ -95,11 +95,14 @@ def by_monai(truth: Any, prediction: Any, spacing: tuple[float, ...]) -> list[li
     return np.array([column[0].tolist() for column in columns]).T.tolist()
 
 
+def figures(rows: list[Any]) -> list[float]:
+    """Return the scores without the volumes, which are always told besides."""
+    return [row.value for row in rows if not row.metric.startswith(("volume_", "area_"))]
+
+
 def by_miscnn(truth: np.ndarray, prediction: np.ndarray, spacing: Any) -> list[list[float]]:
     """Score all classes with ours."""
-    values = [
-        row.value for row in score_subject(truth, prediction, LABELS, spacing, scoring=SCORING)
-    ]
+    values = figures(score_subject(truth, prediction, LABELS, spacing, scoring=SCORING))
     return [values[k : k + 4] for k in range(0, len(values), 4)]
 
 
@@ -200,7 +203,7 @@ def compare_random_pairs(number: int) -> float:
         ]
         rows = score_subject(truth, prediction, 2, spacing, scoring=scoring)
         # Two empty masks: not a number in both.
-        differences = np.abs(np.nan_to_num(np.subtract([row.value for row in rows], theirs)))
+        differences = np.abs(np.nan_to_num(np.subtract(figures(rows), theirs)))
         worst[kind] = max(worst.get(kind, 0.0), float(differences.max()))
     print(f"largest difference to surface-distance on {number} random pairs")
     for kind, difference in sorted(worst.items()):
