@@ -2,11 +2,11 @@
 
 Surfaces that are compared mostly lie close to each other. So the neighbourhood of each point is
 looked through first, in shells of growing distance, for all points at once. What finds nothing
-there is far away, and then neighbours have neighbours for their nearest points: boxes of points
-are halved, and each half is looked up among those points only of the other surface that are
-nearest to any place in the box. This takes less than a distance transform of the volume between
-them, or a search tree. All distances are those of whole steps on the lattice, in float64: equal
-steps are equally long.
+there, but something not much farther, is looked up in a search tree. The rest is far away, where a
+tree is slow; there neighbours have neighbours for their nearest points: boxes of points are halved,
+and each half is looked up among those points only of the other surface that are nearest to any
+place in the box. All distances are those of whole steps on the lattice, in float64: equal steps are
+equally long.
 
 What is wanted is never the distance of one point, but how much of the surface lies at which
 distance. So only the areas of what a shell finds are added up, and nothing is sorted later.
@@ -21,12 +21,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from miscnn.evaluation._surfels import Surfels
 
 # Number of steps on the lattice that are looked at before boxes are.
 _STEPS = 256
+
+# So many times the longest of these steps is how far the tree looks.
+_REACH = 4.0
 
 # A box is halved no more when it has so few points, or so few pairs of a point and a candidate.
 _FEW_POINTS = 16
@@ -78,7 +82,8 @@ def nearest(source: Surfels, target: Surfels, spacing: Sequence[float]) -> Sprea
         if not len(here):
             break
     if len(here):
-        far = _far(source.indices(here), target.indices(target.places), spacing)
+        reach = _REACH * length
+        far = _beyond(source.indices(here), target.indices(target.places), spacing, reach)
         order = np.argsort(far)
         distances.extend(far[order])
         sums.extend(areas[order])
@@ -89,6 +94,24 @@ def margin_of(spacing: Sequence[float]) -> tuple[int, ...]:
     """Return the margin around a lattice in which no step leads over its end to the other side."""
     steps = np.concatenate([steps for _, steps in _shells(tuple(float(s) for s in spacing))])
     return tuple(np.abs(steps).max(axis=0).tolist())
+
+
+def _beyond(
+    points: NDArray[np.intp], targets: NDArray[np.intp], spacing: Sequence[float], reach: float
+) -> NDArray[np.float64]:
+    """Return the distance in mm of each point to the nearest target; both are ``(n, axes)``.
+
+    Up to ``reach`` mm by a search tree.
+    """
+    sizes = np.asarray(spacing, dtype=np.float64)
+    tree = cKDTree(targets * sizes, balanced_tree=False, compact_nodes=False)
+    _, found = tree.query(points * sizes, distance_upper_bound=reach)
+    near = found < len(targets)
+    distances = np.empty(len(points))
+    distances[near] = _lengths(points[near] - targets[found[near]], sizes)
+    if not near.all():
+        distances[~near] = _far(points[~near], targets, spacing)
+    return distances
 
 
 def _far(
